@@ -1,0 +1,141 @@
+"""What the general machinery may know of a recipe, a model and an example; nothing in here names a recipe.
+
+A recipe is a package `mio_jax.recipes.<name>` whose public names satisfy `Recipe`. The config says which one, and
+`load_recipe` imports it; a new recipe adds a folder and touches no shared code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from mio_jax.errors import MioError
+
+if TYPE_CHECKING:
+    import jax
+
+    from mio_jax.config import ModelConfig, RunConfig
+    from mio_jax.data.token_space import TokenSpace
+    from mio_jax.nn.cache import KVCache
+
+
+class Segment(NamedTuple):
+    """A piece of an example before it becomes ids.
+
+    kind "text": `value` is a string, in which the token space's special strings stand for their ids;
+    kind "image": int32 codes [tokens]; kind "audio": int32 codes [layers, frames] (the layers given are the layers written).
+    `supervised`: whether its tokens, media tags included, carry loss where only responses do.
+    """
+
+    kind: str
+    value: Any
+    supervised: bool = False
+
+
+class Example(NamedTuple):
+    """One unpacked sequence, all [length]: int32 tokens, int32 modality index, float32 loss weight of each token as a target."""
+
+    tokens: np.ndarray
+    modality_ids: np.ndarray
+    loss_weights: np.ndarray
+
+
+class Generated(NamedTuple):
+    """What a generated sequence holds, in order: `Segment`s of text, image codes and audio codes."""
+
+    segments: tuple[Segment, ...]
+    error: str = ""  # why a media span could not be read; empty when all is well
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One any-to-any direction to evaluate: how a held-out record becomes a prompt, and what is measured.
+
+    `prompt` and `target` take a token record and return segments; `prompt` ends where the answer begins.
+    `shuffle` returns the record with its conditioning taken from `other` (the control), its target untouched.
+    `metric` is a key of `mio_jax.evaluate.METRICS`; `options` are its settings.
+    """
+
+    name: str  # "image->text"
+    task: str  # the registered task whose held-out split is used
+    prompt: Any  # Callable[[record], list[Segment]]
+    target: Any  # Callable[[record], list[Segment]]
+    shuffle: Any  # Callable[[record, other], record]
+    metric: str
+    options: dict[str, Any] = field(default_factory=dict)
+    max_new_tokens: int = 128
+
+
+class Model(Protocol):
+    """A decoder as the training step and the decoding engine see it: a plain pytree with these methods.
+
+    `spec` is the frozen dataclass that it was built from (depth, kv_heads, head_dim, dtype, vocab_size, ...).
+    """
+
+    spec: Any
+
+    def hidden(self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array | None) -> jax.Array:
+        """int32 [batch, length] each -> final-norm states [batch, length, dim]; segment 0 is padding."""
+        ...
+
+    def output_table(self) -> jax.Array:
+        """Rows of the output projection [vocab, dim]."""
+        ...
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., dim] -> float32 [..., vocab]."""
+        ...
+
+    def init_cache(self, batch: int, length: int) -> KVCache: ...
+
+    def extend(
+        self, tokens: jax.Array, positions: jax.Array, valid: jax.Array, cache: KVCache
+    ) -> tuple[jax.Array, KVCache]:
+        """Appends [batch, n] tokens to the cache -> states [batch, n, dim] and the cache. `valid` False: padding."""
+        ...
+
+
+class Recipe(Protocol):
+    """The public names of a recipe package."""
+
+    def token_space(self, tokenizers: Any) -> TokenSpace: ...
+
+    def resolve_model(self, config: ModelConfig, vocab_size: int) -> Any:
+        """The model's frozen, hashable spec. Raises MioError on an unknown preset or sizes that do not fit."""
+        ...
+
+    def build_model(self, spec: Any, key: jax.Array) -> Model: ...
+
+    def loss(self, model: Model, batch: dict[str, jax.Array], *, z_loss: float = 0.0) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Summed loss (float32 scalar) and sums to add over micro-batches: `weight`, and per modality `loss/NAME`, `weight/NAME`."""
+        ...
+
+    def register_tasks(self, records_dir: str) -> None:
+        """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent."""
+        ...
+
+    def encode(
+        self, segments: list[Segment], tokenizers: Any, space: TokenSpace, *, supervise: str = "all", bos: bool = True
+    ) -> Example: ...
+
+    def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...
+
+    def grammar(self, space: TokenSpace) -> Any:
+        """The modality grammar of this token space (`mio_jax.generate.Grammar`)."""
+        ...
+
+    def directions(self, config: RunConfig) -> tuple[Direction, ...]: ...
+
+
+def load_recipe(name: str) -> Recipe:
+    """Imports `mio_jax.recipes.<name>`. Raises MioError naming the recipes that there are."""
+    import mio_jax.recipes
+
+    known = sorted(m.name for m in pkgutil.iter_modules(mio_jax.recipes.__path__) if m.ispkg)
+    if name not in known:
+        raise MioError(f"unknown recipe {name!r}; there are: {', '.join(known)}")
+    return cast(Recipe, importlib.import_module(f"mio_jax.recipes.{name}"))
