@@ -1,0 +1,96 @@
+"""One front for attention: `attention(q, k, v, mask=...)`. The mask is a description; only backends that need it build it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from mio_jax.errors import MioError
+
+BACKENDS = ("auto", "xla", "chunked")
+NEG = -1e30  # score of a forbidden pair; finite, so that rows which see nothing have finite gradients
+FLOOR = -1e20  # no allowed score is as low; the row maximum is held above it, so that exp(NEG - maximum) is 0
+
+
+@dataclass(frozen=True)
+class MaskSpec:
+    """Who may see whom, hashable. Segments, where given, always restrict: a query sees keys of its own segment, and
+    segment 0 (padding) neither sees nor is seen.
+
+    causal: a query sees keys at its own place in the row and before.
+    """
+
+    causal: bool = True
+
+
+def allowed_pairs(
+    mask: MaskSpec,
+    q_segments: jax.Array | None,
+    kv_segments: jax.Array | None,
+    q_positions: jax.Array,
+    kv_positions: jax.Array,
+) -> jax.Array | None:
+    """bool [batch or 1, q_length, kv_length], or None where everything is allowed.
+
+    Segments are int32 [batch, length]; positions, places in the row, int32 [length] or [batch, length].
+    """
+    allowed = None
+    if mask.causal:
+        allowed = jnp.atleast_2d(q_positions)[:, :, None] >= jnp.atleast_2d(kv_positions)[:, None, :]
+    if q_segments is not None and kv_segments is not None:
+        same = (q_segments[:, :, None] == kv_segments[:, None, :]) & (kv_segments != 0)[:, None, :]
+        allowed = same if allowed is None else allowed & same
+    return allowed
+
+
+def xla_attention(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None) -> jax.Array:
+    """The whole score matrix at once: the choice for decoding and short rows. Shapes as in `attention`."""
+    batch, length, heads, head_dim = q.shape
+    kv_heads = k.shape[2]
+    q = (q * head_dim**-0.5).reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
+    scores = jnp.einsum("bqhgd,bshd->bhgqs", q, k, preferred_element_type=jnp.float32)
+    if allowed is not None:
+        scores = jnp.where(allowed[:, None, None], scores, NEG)
+    top = jnp.maximum(jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)), FLOOR)
+    p = jnp.exp(scores - top)
+    p = p / jnp.maximum(p.sum(axis=-1, keepdims=True), 1e-30)
+    out = jnp.einsum("bhgqs,bshd->bqhgd", p.astype(v.dtype), v)
+    return out.reshape(batch, length, heads, head_dim)
+
+
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    mask: MaskSpec,
+    q_segments: jax.Array | None = None,
+    kv_segments: jax.Array | None = None,
+    q_positions: jax.Array | None = None,
+    kv_positions: jax.Array | None = None,
+    backend: str = "auto",
+) -> jax.Array:
+    """Softmax attention with grouped queries; scores and softmax in float32.
+
+    Args:
+      q: [batch, q_length, heads, head_dim].
+      k, v: [batch, kv_length, kv_heads, head_dim]; query head i uses kv head i // (heads // kv_heads).
+      mask: the rule, see `MaskSpec`.
+      q_segments, kv_segments: int32 [batch, length], 0 is padding; both or neither.
+      q_positions, kv_positions: int32 [length] or [batch, length], places in the row for the causal rule (not the
+        rotary positions); None: 0, 1, 2, ... A backend can leave work out only where they are None.
+      backend: one of `BACKENDS`; "auto" picks by device and shape.
+
+    Returns:
+      [batch, q_length, heads, head_dim] in q's dtype; zeros for a query that may see nothing.
+
+    Raises:
+      MioError: unknown backend, or one that cannot do what is asked.
+    """
+    if backend not in BACKENDS:
+        raise MioError(f"model.attention is {backend!r}; it must be one of {', '.join(BACKENDS)}")
+    q_at = jnp.arange(q.shape[1]) if q_positions is None else q_positions
+    kv_at = jnp.arange(k.shape[1]) if kv_positions is None else kv_positions
+    return xla_attention(q, k, v, allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at))

@@ -1,0 +1,228 @@
+"""The decoder-only transformer: RMSNorm, rotary grouped-query attention, SwiGLU, layers stacked and scanned.
+
+Shape letters: B batch, T tokens of a row, D model width, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from mio_jax.errors import MioError
+from mio_jax.nn.attention import BACKENDS, MaskSpec, attention
+from mio_jax.nn.base import Module, constrain, param
+from mio_jax.nn.cache import KVCache
+from mio_jax.nn.norms import RMSNorm
+from mio_jax.nn.rotary import rotary_angles, rotate
+
+CAUSAL = MaskSpec(causal=True)
+REMAT_POLICIES = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """Sizes and settings of a `Decoder`; hashable, so that it may be a static argument.
+
+    Raises:
+      MioError: sizes that do not fit together, or an unknown dtype, remat or attention.
+    """
+
+    vocab_size: int
+    dim: int
+    depth: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp_dim: int
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-5
+    tie_embeddings: bool = False
+    dtype: str = "float32"  # compute; parameters are float32
+    remat: str = "none"
+    attention: str = "auto"
+    init_std: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "dim", "depth", "heads", "kv_heads", "head_dim", "mlp_dim"):
+            if getattr(self, name) < 1:
+                raise MioError(f"model.{name} is {getattr(self, name)}; it must be positive")
+        if self.heads % self.kv_heads:
+            raise MioError(f"model.heads is {self.heads}; it must be a multiple of model.kv_heads, {self.kv_heads}")
+        if self.head_dim % 2:
+            raise MioError(f"model.head_dim is {self.head_dim}; rotary embedding needs an even number")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise MioError(f"model.dtype is {self.dtype!r}; it must be one of float32, bfloat16")
+        if self.remat not in REMAT_POLICIES:
+            raise MioError(f"model.remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+        if self.attention not in BACKENDS:
+            raise MioError(f"model.attention is {self.attention!r}; it must be one of {', '.join(BACKENDS)}")
+
+
+class Attention(Module):
+    """Rotary grouped-query self-attention without biases."""
+
+    def __init__(self, spec: DecoderSpec, key: jax.Array) -> None:
+        q, k, v, o = jax.random.split(key, 4)
+        d, h, g, w, std = spec.dim, spec.heads, spec.kv_heads, spec.head_dim, spec.init_std
+        self.query = param(q, (d, h, w), ("embed", "heads", "kv"), std)
+        self.key = param(k, (d, g, w), ("embed", "kv_heads", "kv"), std)
+        self.value = param(v, (d, g, w), ("embed", "kv_heads", "kv"), std)
+        self.out = param(o, (h, w, d), ("heads", "kv", "embed"), std / (2 * spec.depth) ** 0.5)
+        self.backend = spec.attention
+
+    def project(self, x: jax.Array, cos: jax.Array, sin: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """[B, T, D] -> rotated q [B, T, H, K], rotated k and plain v [B, T, kv_heads, K]."""
+        q, k, v = (
+            jnp.einsum("btd,dhk->bthk", x, w[...].astype(x.dtype)) for w in (self.query, self.key, self.value)
+        )
+        q = constrain(q, "batch", "length", "heads", "kv")
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def merge(self, x: jax.Array) -> jax.Array:
+        """Heads [B, T, H, K] -> [B, T, D]."""
+        return jnp.einsum("bthk,hkd->btd", x, self.out[...].astype(x.dtype))
+
+
+class SwiGLU(Module):
+    """(silu(x gate) * (x up)) down, without biases."""
+
+    def __init__(self, spec: DecoderSpec, key: jax.Array) -> None:
+        g, u, d = jax.random.split(key, 3)
+        self.gate = param(g, (spec.dim, spec.mlp_dim), ("embed", "mlp"), spec.init_std)
+        self.up = param(u, (spec.dim, spec.mlp_dim), ("embed", "mlp"), spec.init_std)
+        self.down = param(d, (spec.mlp_dim, spec.dim), ("mlp", "embed"), spec.init_std / (2 * spec.depth) ** 0.5)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        gate, up, down = (w[...].astype(x.dtype) for w in (self.gate, self.up, self.down))
+        return constrain(jax.nn.silu(x @ gate) * (x @ up), "batch", "length", "mlp") @ down
+
+
+class Block(Module):
+    """Pre-norm residual block."""
+
+    def __init__(self, spec: DecoderSpec, key: jax.Array) -> None:
+        a, m = jax.random.split(key)
+        self.attention_norm = RMSNorm(spec.dim, spec.norm_eps)
+        self.attention = Attention(spec, a)
+        self.mlp_norm = RMSNorm(spec.dim, spec.norm_eps)
+        self.mlp = SwiGLU(spec, m)
+
+    def feed_forward(self, x: jax.Array) -> jax.Array:
+        return constrain(x + self.mlp(self.mlp_norm(x)), "batch", "length", "act_embed")
+
+    def __call__(self, x: jax.Array, cos: jax.Array, sin: jax.Array, segment_ids: jax.Array | None) -> jax.Array:
+        q, k, v = self.attention.project(self.attention_norm(x), cos, sin)
+        seen = attention(
+            q, k, v, mask=CAUSAL, q_segments=segment_ids, kv_segments=segment_ids, backend=self.attention.backend
+        )
+        return self.feed_forward(x + self.attention.merge(seen))
+
+    def extend(
+        self, x: jax.Array, cos: jax.Array, sin: jax.Array, cache: KVCache, layer: jax.Array, seen: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Like `__call__` for tokens at slots `cache.index...`; writes them to the caches of `layer` and reads these.
+
+        `seen`: bool [batch, length], the slots in use once these tokens are written.
+        """
+        q, k, v = self.attention.project(self.attention_norm(x), cos, sin)
+        at = (layer, 0, cache.index, 0, 0)
+        keys = jax.lax.dynamic_update_slice(cache.k, k[None].astype(cache.k.dtype), at)
+        values = jax.lax.dynamic_update_slice(cache.v, v[None].astype(cache.v.dtype), at)
+        row = lambda c: jax.lax.dynamic_index_in_dim(c, layer, keepdims=False)
+        out = attention(
+            q,
+            row(keys),
+            row(values),
+            mask=CAUSAL,
+            q_segments=jnp.ones(x.shape[:2], jnp.int32),
+            kv_segments=seen.astype(jnp.int32),
+            q_positions=cache.index + jnp.arange(x.shape[1]),
+            backend="xla",
+        )
+        return self.feed_forward(x + self.attention.merge(out)), keys, values
+
+
+class Decoder(Module):
+    """A causal language model over one vocabulary; satisfies `mio_jax.protocols.Model`."""
+
+    def __init__(self, spec: DecoderSpec, key: jax.Array) -> None:
+        embed, layers, head = jax.random.split(key, 3)
+        self.spec = spec
+        self.embed = param(embed, (spec.vocab_size, spec.dim), ("vocab", "embed"), spec.init_std)
+        self.layers = jax.vmap(partial(Block, spec))(jax.random.split(layers, spec.depth))
+        self.final_norm = RMSNorm(spec.dim, spec.norm_eps)
+        if not spec.tie_embeddings:
+            self.head = param(head, (spec.vocab_size, spec.dim), ("vocab", "embed"), spec.init_std)
+
+    def _embed(self, tokens: jax.Array) -> jax.Array:
+        # Gathering rows of a table sharded on both axes makes the partitioner replicate it; gather its width first.
+        table = constrain(self.embed[...].astype(self.spec.dtype), "vocab", None)
+        return constrain(table[tokens], "batch", "length", "act_embed")
+
+    def _angles(self, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return rotary_angles(positions, self.spec.head_dim, self.spec.rope_theta)
+
+    def layer_states(
+        self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Final-norm states [B, T, D], and what went into every layer [depth, B, T, D] (the first: the embeddings)."""
+        cos, sin = self._angles(positions)
+        body = lambda x, layer: (layer(x, cos, sin, segment_ids), x)
+        x, inputs = jax.lax.scan(body, self._embed(tokens), self.layers)
+        return self.final_norm(x), inputs
+
+    def hidden(self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array | None = None) -> jax.Array:
+        """int32 [B, T] tokens, rotary positions, segments (0 is padding; None: one segment) -> states [B, T, D]."""
+        cos, sin = self._angles(positions)
+        body = lambda x, layer: (layer(x, cos, sin, segment_ids), None)
+        policy = REMAT_POLICIES[self.spec.remat]
+        if policy is not None:
+            body = jax.checkpoint(body, policy=policy, prevent_cse=False)  # within a scan nothing is merged anyway
+        x, _ = jax.lax.scan(body, self._embed(tokens), self.layers)
+        return self.final_norm(x)
+
+    def output_table(self) -> jax.Array:
+        """Rows of the output projection [vocab_size, D], in the compute dtype."""
+        table = self.embed if self.spec.tie_embeddings else self.head
+        return table[...].astype(self.spec.dtype)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., D] -> float32 [..., vocab_size]."""
+        return jnp.einsum("...d,vd->...v", hidden, self.output_table(), preferred_element_type=jnp.float32)
+
+    def init_cache(self, batch: int, length: int) -> KVCache:
+        """An empty cache of `length` slots a row, in the compute dtype."""
+        s = self.spec
+        return KVCache.empty(s.depth, batch, length, s.kv_heads, s.head_dim, jnp.dtype(s.dtype))
+
+    def extend(
+        self, tokens: jax.Array, positions: jax.Array, valid: jax.Array, cache: KVCache
+    ) -> tuple[jax.Array, KVCache]:
+        """Runs [B, n] new tokens that follow what the cache holds.
+
+        Args:
+          tokens, positions: int32 [B, n]; `positions` turn the rotary embedding.
+          valid: bool [B, n]; False: padding, which no later token attends to.
+          cache: has at least n free slots; the caller counts them (a slot beyond the last would be clamped).
+
+        Returns:
+          (states [B, n, D], the cache with the tokens in it).
+        """
+        seen = jax.lax.dynamic_update_slice(cache.valid, valid, (0, cache.index))
+        cos, sin = self._angles(positions)
+
+        def body(carry, scanned):  # the cache is carried and written in place; as a scanned output it would be copied
+            x, k, v = carry
+            layer, i = scanned
+            return layer.extend(x, cos, sin, cache._replace(k=k, v=v), i, seen), None
+
+        start = (self._embed(tokens), cache.k, cache.v)
+        (x, k, v), _ = jax.lax.scan(body, start, (self.layers, jnp.arange(self.spec.depth)))
+        return self.final_norm(x), KVCache(k, v, seen, cache.index + tokens.shape[1])
