@@ -78,7 +78,10 @@ def _build(cls: Any, data: Any, path: str, where: str, root: Any) -> Any:
     missing = [
         f.name
         for f in dataclasses.fields(cls)
-        if f.init and f.name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if f.init
+        and f.name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise MioError(f"{where}: {_join(path, missing[0])} is required and is not set")
@@ -362,7 +365,9 @@ def load_json(cls: type[T], path: str | os.PathLike[str]) -> T:
 # ---------------------------------------------------------------------------------------------- command line
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, *, required: bool = False, default: str | None = None) -> None:
+def add_config_arguments(
+    parser: argparse.ArgumentParser, *, required: bool = False, default: str | None = None
+) -> None:
     """Declares `--config FILE`; `--config.KEY=VALUE` flags are taken out by `parse_args`."""
     parser.add_argument(
         "--config",

@@ -20,5 +20,7 @@ settings.load_profile("mio")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("golden fixtures")
-    group.addoption("--golden", metavar="DIR", help="folder with one folder of fixtures per recipe (default: tests/golden)")
+    group.addoption(
+        "--golden", metavar="DIR", help="folder with one folder of fixtures per recipe (default: tests/golden)"
+    )
     group.addoption("--recipe", metavar="NAME", help="run only this recipe's rows: unified-io-2, mio, 4m or mico")
