@@ -23,7 +23,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "quickstart": Command("mio_jax.cli.quickstart", "prepare, train, evaluate and report in one go; resumes where it stopped"),
+    "quickstart": Command(
+        "mio_jax.cli.quickstart", "prepare, train, evaluate and report in one go; resumes where it stopped"
+    ),
     "data": Command("mio_jax.cli.data", "prepare token records; list and show tasks and mixtures"),
     "tokenizer": Command("mio_jax.cli.tokenizer", "train and evaluate tokenizers"),
     "train": Command("mio_jax.cli.train", "train a run, or resume one"),
