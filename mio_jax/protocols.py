@@ -119,8 +119,17 @@ class Recipe(Protocol):
         ...
 
     def encode(
-        self, segments: list[Segment], tokenizers: Any, space: TokenSpace, *, supervise: str = "all", bos: bool = True
-    ) -> Example: ...
+        self,
+        segments: list[Segment],
+        tokenizers: Any,
+        space: TokenSpace,
+        *,
+        supervise: str = "all",
+        bos: bool = True,
+        system: str = "",
+    ) -> Example:
+        """`system` (`config.data.system_prompt`) is the system prompt of a conversation that brings none of its own."""
+        ...
 
     def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...
 
