@@ -103,6 +103,11 @@ def lookup(name: str) -> list[tuple[Task, float]]:
     return [(task, rate / total) for task, rate in rates]
 
 
+def records_dir_of(task_name: str) -> str:
+    """The folder whose records the registered task reads."""
+    return str(_source(task_name).records_dir)
+
+
 def names() -> tuple[list[str], list[str]]:
     """Names of this project's tasks and of the mixtures made of them."""
     seqio = _seqio()
@@ -116,7 +121,7 @@ def names() -> tuple[list[str], list[str]]:
 
 
 def example_rates(token_rates: Mapping[str, float], mean_tokens: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Rates in tokens -> the rates in examples that `add_mixture` takes, given the mean length of each task's examples."""
+    """Rates in tokens -> the rates in examples that `add_mixture` takes, by the mean length of each task's examples."""
     missing = sorted(set(token_rates) - set(mean_tokens))
     if missing:
         raise MioError(f"no mean length is known for {', '.join(missing)}: rates in tokens need one for every task")

@@ -22,19 +22,20 @@ SOURCES: dict[str, str] = {  # name -> "module:class"; imported on use, so that 
 class Source(Protocol):
     """Raw examples of one set, always in the same order with the same content.
 
-    `examples(split)` yields dicts: "id" (unique in the set), media under the keys that `modalities` lists
-    ("image" uint8 [height, width, 3], "mask" bool [height, width], "audio" `Audio`), and strings. Keys that start
-    with "meta/" label the example for evaluation. Nothing that belongs together is spread over two splits.
+    `examples(split, start, stop)` yields examples start..stop-1 of a split (all by default) without making the others:
+    dicts with "id" (unique in the set), media under the keys that `media` lists ("image" uint8 [height, width, 3],
+    "mask" bool [height, width], "audio" `Audio`), strings, and lists or dicts of strings. Keys that start with "meta/"
+    label the example for evaluation. Nothing that belongs together is spread over two splits.
     """
 
     name: str
     version: str  # changes when the examples do: prepared records of another version are stale
     licence: str
     attribution: str
-    modalities: tuple[str, ...]
+    media: tuple[str, ...]
     splits: tuple[str, ...]
 
-    def examples(self, split: str) -> Iterator[dict[str, Any]]: ...
+    def examples(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]: ...
 
     def count(self, split: str) -> int: ...
 

@@ -68,19 +68,19 @@ class EasyVQA:
     version = "1"
     licence = "MIT"
     attribution = "easy-VQA by Victor Zhou (pip: easy-vqa)"
-    modalities = ("image",)
+    media = ("image",)
     splits = ("train", "test")
 
     def count(self, split: str) -> int:
         require_split(self, split)
         return len(pictures(split))
 
-    def examples(self, split: str) -> Iterator[dict[str, Any]]:
+    def examples(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """id, image, questions [(question, answer)], caption ("a teal triangle" or ""), meta/shape, meta/colour."""
         require_split(self, split)
         from PIL import Image
 
-        for picture in pictures(split):
+        for picture in pictures(split)[start:stop]:
             shape, colour = value_of(picture.questions, SHAPES), value_of(picture.questions, COLOURS)
             try:
                 with Image.open(picture.path) as opened:

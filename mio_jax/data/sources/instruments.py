@@ -148,24 +148,26 @@ class Instruments:
     version = "1"
     licence = "GPL-2.0 (the recordings: not to be redistributed with this project), MIT (pretty-midi)"
     attribution = "TimGM6mb.sf2 by Tim Brechbill, as shipped in pretty-midi; recordings played at other pitches"
-    modalities = ("audio",)
+    media = ("audio",)
     splits = ("train", "test")
 
     def count(self, split: str) -> int:
         require_split(self, split)
-        return len(notes(split)) * (TAKES if split == "train" else 1)
+        return len(self._sounds(split))
 
-    def examples(self, split: str) -> Iterator[dict[str, Any]]:
+    def examples(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """id, audio, caption ("violin playing C4"), meta/instrument, meta/note, meta/midi."""
         require_split(self, split)
+        for note, take in self._sounds(split)[start:stop]:
+            yield {
+                "id": f"instruments/{note.instrument.replace(' ', '_')}/{note.midi}/{take}",
+                "audio": play(note, take),
+                "caption": f"{note.instrument} playing {note.name}",
+                "meta/instrument": note.instrument,
+                "meta/note": note.name,
+                "meta/midi": str(note.midi),
+            }
+
+    def _sounds(self, split: str) -> list[tuple[Note, int]]:
         # One take in the test split: its examples are then independent pairs.
-        for note in notes(split):
-            for take in range(TAKES if split == "train" else 1):
-                yield {
-                    "id": f"instruments/{note.instrument.replace(' ', '_')}/{note.midi}/{take}",
-                    "audio": play(note, take),
-                    "caption": f"{note.instrument} playing {note.name}",
-                    "meta/instrument": note.instrument,
-                    "meta/note": note.name,
-                    "meta/midi": str(note.midi),
-                }
+        return [(note, take) for note in notes(split) for take in range(TAKES if split == "train" else 1)]

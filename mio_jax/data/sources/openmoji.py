@@ -103,7 +103,7 @@ class OpenMoji:
     attribution = (
         "OpenMoji, the open-source emoji and icon project (openmoji.org); names from Unicode by the emoji package"
     )
-    modalities = ("image", "mask")
+    media = ("image", "mask")
     splits = ("train", "test", "test_pairs")
 
     def __init__(self, size: int = 64) -> None:
@@ -113,13 +113,11 @@ class OpenMoji:
         require_split(self, split)
         return sum(split_of(entry) == split for entry in entries())
 
-    def examples(self, split: str) -> Iterator[dict[str, Any]]:
+    def examples(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """id, image, mask, caption (English), captions {language: str}, meta/{group,subgroup,tone,base}."""
         require_split(self, split)
         draw = _Pen(self.size)
-        for entry in entries():
-            if split_of(entry) != split:
-                continue
+        for entry in [entry for entry in entries() if split_of(entry) == split][start:stop]:
             image, mask = draw(entry.emoji)
             group, subgroup = kind_of(entry.emoji)
             yield {

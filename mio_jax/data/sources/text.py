@@ -111,7 +111,7 @@ class StandardLibraryText:
     version = "1-py" + ".".join(map(str, sys.version_info[:3]))
     licence = "PSF-2.0"
     attribution = "Python documentation and standard library docstrings, Python Software Foundation"
-    modalities = ()
+    media = ()
     splits = ("train", "test")
 
     def __init__(self, length: int = 1000) -> None:
@@ -123,8 +123,8 @@ class StandardLibraryText:
         require_split(self, split)
         return len(_chunks_of(split, self.length))
 
-    def examples(self, split: str) -> Iterator[dict[str, Any]]:
+    def examples(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """id, text, meta/origin."""
         require_split(self, split)
-        for number, (origin, text) in enumerate(_chunks_of(split, self.length)):
+        for number, (origin, text) in enumerate(_chunks_of(split, self.length)[start:stop], start):
             yield {"id": f"text/{split}/{number:06d}", "text": text, "meta/origin": origin}
