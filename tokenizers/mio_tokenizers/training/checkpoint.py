@@ -72,7 +72,7 @@ def restore_state(directory: str | Path, like: Any, identity: dict[str, Any]) ->
     shapes = {name: tuple(np.shape(leaf)) for name, leaf in names.items()}
     if not same or shapes != {name: array.shape for name, array in arrays.items()}:
         raise MioError(
-            f"the checkpoint in {directory} was made with another configuration; remove that folder or choose another work_dir"
+            f"the checkpoint in {directory} is of another configuration; remove that folder or set another work_dir"
         )
     leaves = [jax.numpy.asarray(arrays[name]) for name in names]
     return int(metadata["step"]), jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -35,7 +35,7 @@ class TokenizerOptimConfig:
             self.learning_rate > 0 and math.isfinite(self.learning_rate),
             f"optim.learning_rate is {self.learning_rate}; it must be positive",
         )
-        require(0 <= self.warmup_steps, f"optim.warmup_steps is {self.warmup_steps}; it must be 0 or more")
+        require(self.warmup_steps >= 0, f"optim.warmup_steps is {self.warmup_steps}; it must be 0 or more")
         require(0 <= self.final_ratio <= 1, f"optim.final_ratio is {self.final_ratio}; it must be in [0, 1]")
         require(self.clip_norm > 0, f"optim.clip_norm is {self.clip_norm}; it must be positive")
 

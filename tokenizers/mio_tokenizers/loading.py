@@ -1,0 +1,107 @@
+"""From the name of a tokenizer to the tokenizer."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from mio_jax.config import TokenizersConfig
+from mio_jax.errors import MioError
+from mio_tokenizers.base import Tokenizer
+
+WEIGHTS = Path(__file__).parent / "weights"
+SUFFIXES = (".safetensors", ".model")
+CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
+    "image_vq": "mio_tokenizers.image.tokenizer:ImageVQTokenizer",
+    "audio_rvq": "mio_tokenizers.audio:AudioRVQTokenizer",
+}
+CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"
+FORMS = "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE or location:BINS"
+
+
+def bundled() -> dict[str, Path]:
+    """Names and files of the tokenizers that come with this package."""
+    return {path.stem: path for path in sorted(WEIGHTS.iterdir()) if path.suffix in SUFFIXES}
+
+
+def load(spec: str) -> Tokenizer:
+    """The tokenizer that `spec` names: "bundled:NAME", a path, "codec2:700C" or "location:BINS".
+
+    A tokenizer is loaded once for each file and kept as long as the file does not change.
+
+    Raises:
+      MioError: an unknown form or name, or a file that is absent, damaged or of no kind known here.
+    """
+    scheme, colon, rest = spec.partition(":")
+    if scheme == "bundled" and colon:
+        files = bundled()
+        if rest not in files:
+            near = difflib.get_close_matches(rest, files, n=1)
+            hint = f"did you mean bundled:{near[0]}?" if near else f"there are: {', '.join(files) or 'none'}"
+            raise MioError(f"there is no bundled tokenizer {rest!r}; {hint}")
+        return load(str(files[rest]))
+    if scheme == "codec2" and colon:
+        return cast(Tokenizer, _class(CODEC2)(rest))
+    if scheme == "location" and colon:
+        from mio_tokenizers.structured import LocationTokenizer
+
+        if not rest.isdigit():
+            raise MioError(f"tokenizer {spec!r}: BINS must be a whole number, as in location:1000")
+        return LocationTokenizer(int(rest))
+    path = Path(spec)
+    if path.suffix not in SUFFIXES:
+        raise MioError(f"unknown tokenizer {spec!r}; it must be {FORMS}")
+    if not path.is_file():
+        raise MioError(f"there is no tokenizer file {spec}")
+    stat = os.stat(path)
+    return _load_file(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+
+
+def _class(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@functools.lru_cache(maxsize=16)
+def _load_file(path: str, modified: int, size: int) -> Tokenizer:
+    """`modified` and `size` are part of the cache key only: a file written anew is read anew."""
+    if path.endswith(".model"):
+        from mio_tokenizers.text import TextTokenizer
+
+        return TextTokenizer.load(path)
+    from mio_tokenizers.weights_file import read_kind
+
+    kind = read_kind(path)
+    if kind not in CLASSES:
+        what = f"holds a tokenizer of unknown kind {kind!r}" if kind else "holds no tokenizer"
+        raise MioError(f"{path} {what}; kinds known here: {', '.join(CLASSES)}")
+    return cast(Tokenizer, _class(CLASSES[kind]).load(path))
+
+
+@dataclass(frozen=True)
+class TokenizerSet:
+    """One tokenizer for each modality of a run."""
+
+    text: Any
+    image: Any
+    audio: Any
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return {name: getattr(self, name).fingerprint for name in ("text", "image", "audio")}
+
+
+def load_set(config: TokenizersConfig) -> TokenizerSet:
+    """The tokenizers of a run. Raises MioError if one cannot be loaded or serves another modality than its place."""
+    made = {name: load(getattr(config, name)) for name in ("text", "image", "audio")}
+    for name, tokenizer in made.items():
+        if tokenizer.modality != name:
+            raise MioError(
+                f"tokenizers.{name} is {getattr(config, name)!r}, which is a tokenizer of {tokenizer.modality}"
+            )
+    return TokenizerSet(**made)
