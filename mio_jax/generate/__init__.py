@@ -1,0 +1,5 @@
+"""The decoding engine; see README.md and docs/generation.md."""
+
+from mio_jax.generate.engine import Engine as Engine
+from mio_jax.generate.grammar import Grammar as Grammar
+from mio_jax.generate.sampling import SamplingConfig as SamplingConfig

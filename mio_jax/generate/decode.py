@@ -1,0 +1,137 @@
+"""The compiled parts of decoding: prefill, one step, and the loop of steps, over a state that is passed and returned.
+
+Nothing here knows how many tokens a caller asked for: that is `Inputs.limit`, so that one compilation serves all
+requests of a shape. Letters: B rows, P prompt places, N places for new tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mio_jax.generate.grammar import Position, Tables, advance, allowed
+from mio_jax.generate.sampling import Knobs, Plan, next_token, seen_table
+from mio_jax.nn.base import apply
+from mio_jax.nn.cache import KVCache
+
+
+class Prompts(NamedTuple):
+    """Left-padded prompts."""
+
+    tokens: jax.Array  # int32 [B, P]
+    valid: jax.Array  # bool [B, P]
+    history: jax.Array  # bool [B, P]: places that the repetition penalty counts
+
+    @property
+    def positions(self) -> jax.Array:
+        return jnp.maximum(jnp.cumsum(self.valid, 1) - 1, 0).astype(jnp.int32)
+
+
+class Inputs(NamedTuple):
+    """What a decoding loop reads and does not change."""
+
+    knobs: Knobs
+    seeds: jax.Array  # uint32 [B]
+    limit: jax.Array  # int32 [B]: new tokens that the row may take
+    stops: jax.Array  # int32 [stop ids], filled up with -1
+    tables: Tables | None  # of the grammar
+
+
+class State(NamedTuple):
+    """What it changes. Donated to every call and returned by it, so that the cache is written in place."""
+
+    cache: KVCache
+    step: jax.Array  # int32 scalar: new tokens so far
+    token: jax.Array  # int32 [B]: the newest
+    position: jax.Array  # int32 [B]: its place in the row
+    done: jax.Array  # bool [B]
+    new: jax.Array  # int32 [B, N]
+    taken: jax.Array  # int32 [B]: new tokens of the row, a stop id included
+    at: Position | None  # of the grammar
+    seen: jax.Array | None  # bool [B, V], for the repetition penalty
+
+
+def prefill(model: Any, prompts: Prompts, cache_length: int) -> tuple[jax.Array, KVCache]:
+    """Runs the prompts through the model -> (states of the last place [B, dim], cache of `cache_length` slots)."""
+    cache = model.init_cache(prompts.tokens.shape[0], cache_length)
+    hidden, cache = model.extend(prompts.tokens, prompts.positions, prompts.valid, cache)
+    return hidden[:, -1], cache
+
+
+def _take(state: State, inputs: Inputs, plan: Plan, logits: jax.Array) -> State:
+    """Chooses the next token of every row from float32 `logits` [B, V] and writes it down."""
+    mask = None
+    if inputs.tables is not None:
+        assert state.at is not None
+        mask = allowed(inputs.tables, state.at, inputs.limit - state.step)
+    token = next_token(logits, plan, inputs.knobs, inputs.seeds, state.step, state.seen, mask)
+    live = ~state.done
+    token = jnp.where(live, token, state.token)
+    taken = state.taken + live
+    at = state.at
+    if inputs.tables is not None:
+        assert at is not None
+        at = jax.tree.map(partial(jnp.where, live), advance(inputs.tables, at, token), at)
+    seen = state.seen
+    if seen is not None:
+        seen = seen.at[jnp.arange(token.shape[0]), token].set(True)
+    return state._replace(
+        step=state.step + 1,
+        token=token,
+        position=state.position + 1,
+        done=state.done | (token[:, None] == inputs.stops[None]).any(-1) | (taken >= inputs.limit),
+        new=jax.lax.dynamic_update_slice(state.new, token[:, None], (0, state.step)),
+        taken=taken,
+        at=at,
+        seen=seen,
+    )
+
+
+@partial(jax.jit, static_argnames=("graphdef", "plan", "room"))
+def begin(
+    graphdef: Any, params: Any, prompts: Prompts, inputs: Inputs, at: Position | None, *, plan: Plan, room: int
+) -> State:
+    """Prefill and the first new token. `room` is N; rows whose limit is 0 are done from the start."""
+    model = apply(graphdef, params)
+    batch, length = prompts.tokens.shape
+    hidden, cache = prefill(model, prompts, length + room)
+    logits = model.logits(hidden)
+    state = State(
+        cache=cache,
+        step=jnp.zeros((), jnp.int32),
+        token=jnp.zeros(batch, jnp.int32),
+        position=prompts.positions[:, -1],
+        done=inputs.limit <= 0,
+        new=jnp.zeros((batch, room), jnp.int32),
+        taken=jnp.zeros(batch, jnp.int32),
+        at=at,
+        seen=seen_table(prompts.tokens, prompts.history, logits.shape[-1]) if plan.penalty else None,
+    )
+    return _take(state, inputs, plan, logits)
+
+
+def _step(model: Any, inputs: Inputs, plan: Plan, state: State) -> State:
+    batch = state.token.shape[0]
+    hidden, cache = model.extend(state.token[:, None], state.position[:, None], jnp.ones((batch, 1), bool), state.cache)
+    return _take(state._replace(cache=cache), inputs, plan, model.logits(hidden[:, 0]))
+
+
+@partial(jax.jit, static_argnames=("graphdef", "plan"), donate_argnames=("state",))
+def step(graphdef: Any, params: Any, inputs: Inputs, state: State, *, plan: Plan) -> State:
+    """One more token for every row."""
+    return _step(apply(graphdef, params), inputs, plan, state)
+
+
+@partial(jax.jit, static_argnames=("graphdef", "plan"), donate_argnames=("state",))
+def loop(graphdef: Any, params: Any, inputs: Inputs, state: State, *, plan: Plan) -> State:
+    """Steps until every row is done."""
+    model = apply(graphdef, params)
+    return jax.lax.while_loop(lambda s: ~s.done.all(), partial(_step, model, inputs, plan), state)
+
+
+def take_rows(cache: KVCache, rows: jax.Array) -> KVCache:
+    """The cache of rows [n] of another one; a row may be taken more than once."""
+    return cache._replace(k=cache.k[:, rows], v=cache.v[:, rows], valid=cache.valid[rows])
