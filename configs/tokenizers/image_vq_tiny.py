@@ -1,7 +1,7 @@
 """The bundled image tokenizer: 64x64 pixels -> 8x8 codes out of 512. OpenMoji, its masks, and easy-vqa.
 
-    mio tokenizer train --config configs/tokenizers/image_vq_tiny.py
-    mio tokenizer eval  --config configs/tokenizers/image_vq_tiny.py
+mio tokenizer train --config configs/tokenizers/image_vq_tiny.py
+mio tokenizer eval  --config configs/tokenizers/image_vq_tiny.py
 """
 
 from mio_tokenizers.image.model import ImageVQSettings

@@ -21,7 +21,7 @@ CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "audio_rvq": "mio_tokenizers.audio:AudioRVQTokenizer",
 }
 CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"
-FORMS = "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE or location:BINS"
+FORMS = "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE or location:BINS[:point]"
 
 
 def bundled() -> dict[str, Path]:
@@ -50,9 +50,10 @@ def load(spec: str) -> Tokenizer:
     if scheme == "location" and colon:
         from mio_tokenizers.structured import LocationTokenizer
 
-        if not rest.isdigit():
+        bins, _, kind = rest.partition(":")
+        if not bins.isdecimal():
             raise MioError(f"tokenizer {spec!r}: BINS must be a whole number, as in location:1000")
-        return LocationTokenizer(int(rest))
+        return LocationTokenizer(int(bins), kind or "box")
     path = Path(spec)
     if path.suffix not in SUFFIXES:
         raise MioError(f"unknown tokenizer {spec!r}; it must be {FORMS}")
