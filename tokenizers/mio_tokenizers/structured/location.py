@@ -35,7 +35,7 @@ class LocationTokenizer:
         return fingerprint_of("location", {"bins": self.vocab_size, "kind": self.kind})
 
     def encode(self, media: Any) -> np.ndarray:
-        """Raises MioError on another shape, values that are NaN or outside [0, 1], and boxes that end before they begin."""
+        """Raises MioError on another shape, values that are NaN or outside [0, 1], or x2, y2 below x1, y1."""
         values = np.asarray(media)
         if values.dtype.kind not in "fiu":
             raise MioError(f"{self.kind}: coordinates must be numbers, not {values.dtype}")
@@ -48,8 +48,8 @@ class LocationTokenizer:
         if wrong.any():
             item = int(np.argmax(wrong.any(axis=1)))
             raise MioError(
-                f"{self.kind} {item} has the coordinate {values[item][wrong[item]][0]}; all must be in [0, 1] (divide pixels "
-                "by the picture's width and height)"
+                f"{self.kind} {item} has the coordinate {values[item][wrong[item]][0]}; all must be in [0, 1] "
+                "(divide pixels by the picture's width and height)"
             )
         if self.kind == "box":
             reversed_ = (values[:, 2:] < values[:, :2]).any(axis=1)
