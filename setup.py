@@ -81,7 +81,7 @@ setup(
         *find_packages("tokenizers", include=["mio_tokenizers", "mio_tokenizers.*"]),
     ],
     package_dir={"mio_jax": "mio_jax", "mio_tokenizers": "tokenizers/mio_tokenizers"},
-    package_data={"mio_jax": ["py.typed"], "mio_tokenizers": ["py.typed", "weights/*"]},
+    package_data={"mio_jax": ["py.typed", "web/report.*"], "mio_tokenizers": ["py.typed", "weights/*"]},
     install_requires=[*CORE, *DATA, *FRONT, *MEDIA],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["mio = mio_jax.cli.main:entry"]},

@@ -283,7 +283,11 @@ def _parse(hint: Any, text: str, flag: str) -> Any:
 # ---------------------------------------------------------------------------------------------- files
 
 
-def load_config_file(path: str | os.PathLike[str], overrides: typing.Sequence[str] = (), cls: type[T] = RunConfig) -> T:  # type: ignore[assignment]
+@typing.overload
+def load_config_file(path: str | os.PathLike[str], overrides: typing.Sequence[str] = ()) -> RunConfig: ...
+@typing.overload
+def load_config_file(path: str | os.PathLike[str], overrides: typing.Sequence[str], cls: type[T]) -> T: ...
+def load_config_file(path: str | os.PathLike[str], overrides: typing.Sequence[str] = (), cls: Any = RunConfig) -> Any:
     """Runs `get_config()` of a config file, checks the result and applies overrides.
 
     `path` may end in `:argument`, a string that is then passed to `get_config`.
@@ -412,7 +416,11 @@ def parse_args(parser: argparse.ArgumentParser, argv: typing.Sequence[str]) -> a
     return args
 
 
-def config_from_args(args: argparse.Namespace, cls: type[T] = RunConfig) -> T:  # type: ignore[assignment]
+@typing.overload
+def config_from_args(args: argparse.Namespace) -> RunConfig: ...
+@typing.overload
+def config_from_args(args: argparse.Namespace, cls: type[T]) -> T: ...
+def config_from_args(args: argparse.Namespace, cls: Any = RunConfig) -> Any:
     """The config that `--config` and its overrides describe. Raises MioError if `--config` was not given."""
     if not args.config:
         raise MioError("no config: pass --config FILE, e.g. --config configs/quickstart.py")

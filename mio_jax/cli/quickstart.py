@@ -53,11 +53,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n[{number}/{len(PHASES)}] {phase}", flush=True)
         # Preparing and training know themselves what is finished; a report is quick and always drawn anew.
         if phase == "evaluate" and times.finished(phase) and (run_dir / "results.json").is_file():
-            print(f"finished before, in {minutes(times.seconds(phase))}; skipped", flush=True)
+            print(f"finished before, in {times.seconds(phase):.0f} s; skipped", flush=True)
             continue
         try:
+            began = time.monotonic()
             with times.measure(phase, add=phase != "report"):
                 work[phase]()
+            print(f"{phase} took {time.monotonic() - began:.0f} s", flush=True)
         except Stopped as stopped:
             print(f"stopped at {stopped.where}, with a checkpoint; the same command goes on from there", flush=True)
             return int(stopped.code or 1)
@@ -173,23 +175,18 @@ def write_json(path: Path, data: Any) -> None:
 # ------------------------------------------------------------------------------------------------- the end
 
 
-def minutes(seconds: float) -> str:
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-
-
 def closing(run_dir: Path, times: PhaseTimes) -> str:
     """The last lines: what each direction scored, what it took, where to look, what to do next."""
-    from mio_jax.web.results import score_lines
+    from mio_jax.web.results import duration, read_run, score_lines
 
-    results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
     spent = times.totals()
-    parts = ", ".join(f"{name} {minutes(s)}" for name, s in spent.items() if name != "total" and s >= 1)
+    parts = ", ".join(f"{name} {duration(s)}" for name, s in spent.items() if name != "total" and s >= 1)
     return "\n".join(
         [
             "",
-            *score_lines(results["directions"]),
+            *score_lines(read_run(run_dir).scores),
             "",
-            f"time: {minutes(spent['total'])} ({parts})",
+            f"time: {duration(spent['total'])} ({parts})",
             f"report: {(run_dir / 'report.html').resolve()}   (open it in a browser)",
             "next:",
             f'  .venv/bin/mio generate --run {run_dir} --prompt "an image of a red heart" --out out/',
