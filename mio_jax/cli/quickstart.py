@@ -118,7 +118,7 @@ class PhaseTimes:
             try:
                 stored = json.loads(path.read_text(encoding="utf-8"))["phases"]
                 self._phases = {name: entry for name, entry in stored.items() if entry["key"] == key}
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise MioError(f"{path} is damaged ({error}); delete it and run the same command again") from None
 
     def record(self, phase: str, seconds: float, *, finished: bool) -> None:
