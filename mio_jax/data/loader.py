@@ -177,7 +177,7 @@ class RowStream:
                 return pack_row([held for _, held in row], self._length)
 
     def get_state(self) -> State:
-        return {"next": self._next, "open": self._packer.keys()}
+        return {"next": self._next, "open": self._packer.open_rows()}
 
     def set_state(self, state: State) -> None:
         self._next = int(state["next"])
@@ -289,9 +289,9 @@ def held_out(task_name: str, records_dir: str, n: int, seed: int, split: str = "
 
     Raises MioError if there are fewer that the task can use.
     """
-    [(task, _)] = [entry for entry in lookup(task_name) if entry[0].name == task_name] or [(None, 0.0)]
-    if task is None:
-        raise MioError(f"{task_name!r} is a mixture; held-out examples belong to a task")
+    task = lookup(task_name)[0][0]
+    if task.name != task_name:
+        raise MioError(f"{task_name!r} is a mixture; held-out examples belong to a task, such as {task.name!r}")
     reader = RecordReader(records_dir, task.record_set, split)
     found: list[Record] = []
     for index in np.random.default_rng(seed).permutation(len(reader)):

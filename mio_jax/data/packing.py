@@ -59,7 +59,7 @@ class FirstFit(Generic[Key]):
         target.held.append((key, example))
         return closed
 
-    def keys(self) -> list[list[Key]]:
+    def open_rows(self) -> list[list[Key]]:
         """What the open rows hold, in order: with the examples themselves, the whole state."""
         return [[key for key, _ in row.held] for row in self._bins]
 

@@ -22,6 +22,7 @@ TEST_SHARE = 0.08
 SHORTEST = 80  # characters: shorter docstrings say little and mostly repeat the name
 # Not prose: tests, generated tables, vendored copies and the pieces whose presence varies between builds.
 SKIPPED = ("test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "pydoc_data", "ensurepip")
+_DOCUMENTED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def chunks(text: str, length: int) -> Iterator[str]:
@@ -59,11 +60,14 @@ def _docstrings(path: pathlib.Path) -> Iterator[tuple[str, str]]:
             tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
         return  # a file kept broken or in another encoding on purpose holds no reference text
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text and len(text) >= SHORTEST:
-                yield getattr(node, "name", ""), text
+    # Only bodies are searched: a walk over every expression would take most of the time and find nothing.
+    found: list[Any] = [tree]
+    while found:
+        node = found.pop(0)
+        text = ast.get_docstring(node)
+        if text and len(text) >= SHORTEST:
+            yield getattr(node, "name", ""), text
+        found += [child for child in node.body if isinstance(child, _DOCUMENTED)]
 
 
 @functools.cache

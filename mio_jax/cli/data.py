@@ -1,0 +1,209 @@
+"""Makes token records from raw media, lists what can be trained on, and shows examples of it.
+
+mio data prepare --config configs/quickstart.py [--sets openmoji instruments] [--limit 100] [--force] [--runner beam]
+mio data list                                           # every task and mixture with counts
+mio data show mio_openmoji_text_to_image --n 3 --out shown/ [--style chat]   # text printed, media written as files
+mio data verify                                         # checksums of every prepared set
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mio_jax.config import STYLES, RunConfig
+from mio_jax.config_loading import add_config_arguments, config_from_args
+from mio_jax.errors import MioError
+
+SUMMARY = "prepare token records; list and show tasks and mixtures"
+ACTIONS = ("prepare", "list", "show", "verify")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("name", nargs="?", help="show: a task or mixture")
+    add_config_arguments(parser, default="configs/quickstart.py")
+    parser.add_argument("--sets", nargs="+", default=[], metavar="SET", help="prepare, verify: only these")
+    parser.add_argument("--limit", type=int, metavar="N", help="prepare: at most N examples of every split")
+    parser.add_argument("--force", action="store_true", help="prepare: make finished sets again")
+    parser.add_argument("--runner", choices=("local", "beam"), default="local", help="prepare: where the work runs")
+    parser.add_argument("--beam", nargs="+", default=[], metavar="OPTION", help="prepare: Beam's own, as KEY=VALUE")
+    parser.add_argument("--n", type=int, default=3, help="show: how many examples")
+    parser.add_argument("--out", metavar="DIR", default="shown", help="show: folder for pictures and sounds")
+    parser.add_argument("--style", choices=STYLES, default="base", help="show: pre-training documents or chats")
+    parser.add_argument("--split", default="train", help="show: which split")
+    parser.add_argument("--seed", type=int, default=0, help="show: which examples")
+
+
+def run(args: argparse.Namespace) -> int:
+    config = config_from_args(args)
+    if args.action == "show" and not args.name:
+        raise MioError("mio data show needs the name of a task or mixture; `mio data list` prints them")
+    if args.action != "show" and args.name:
+        raise MioError(f"mio data {args.action} takes no name; did you mean --sets {args.name}?")
+    actions: dict[str, Callable[[argparse.Namespace, RunConfig], int]] = {
+        "prepare": _prepare,
+        "list": _list,
+        "show": _show,
+        "verify": _verify,
+    }
+    return actions[args.action](args, config)
+
+
+def progress_report() -> Callable[[str, int, int], None]:
+    """A report for `prepare` that shows the progress of every set with its rate and the time left."""
+    from mio_jax.train.progress import Progress
+
+    @functools.cache
+    def bar(record_set: str, total: int, begun_at: int) -> Progress:
+        return Progress(total, record_set, done=begun_at, unit="examples")
+
+    begun: dict[str, int] = {}
+
+    def report(record_set: str, done: int, total: int) -> None:
+        if record_set not in begun:
+            begun[record_set] = done  # what an interrupted run had finished does not count into the rate
+            return
+        bar(record_set, total, begun[record_set]).update(done)
+
+    return report
+
+
+def _prepare(args: argparse.Namespace, config: RunConfig) -> int:
+    from mio_jax.data.prepare import prepare, run_here
+    from mio_jax.protocols import load_recipe
+    from mio_tokenizers import load_set
+
+    runner = run_here
+    if args.runner == "beam":
+        from mio_jax.data.prepare_beam import beam_runner
+
+        runner = beam_runner([f"--{option.lstrip('-')}" for option in args.beam])
+    elif args.beam:
+        raise MioError("--beam options have a meaning only with --runner beam")
+    if args.limit is not None and args.limit < 1:
+        raise MioError(f"--limit is {args.limit}; it must be at least 1")
+    tokenizers = load_set(config.tokenizers)
+    outcome = prepare(
+        config,
+        tokenizers,
+        space=load_recipe(config.recipe).token_space(tokenizers),
+        sets=args.sets,
+        limit=args.limit,
+        force=args.force,
+        runner=runner,
+        report=progress_report(),
+    )
+    for record_set, what in outcome.items():
+        print(f"{what} {Path(config.data.records_dir) / record_set}")
+    return 0
+
+
+def _verify(args: argparse.Namespace, config: RunConfig) -> int:
+    from mio_jax.data.records import RecordReader, read_manifest
+    from mio_jax.data.sources import SOURCES
+
+    for record_set in args.sets or SOURCES:
+        manifest = read_manifest(config.data.records_dir, record_set)
+        for split in manifest["counts"]:
+            RecordReader(config.data.records_dir, record_set, split).verify()
+        print(f"{record_set}: whole, {sum(manifest['counts'].values())} records")
+    return 0
+
+
+def _list(args: argparse.Namespace, config: RunConfig) -> int:
+    from mio_jax.data import registry
+    from mio_jax.data.records import read_manifest
+    from mio_jax.protocols import load_recipe
+
+    load_recipe(config.recipe).register_tasks(config.data.records_dir)
+    tasks, mixtures = registry.names()
+    prepared: dict[str, dict[str, int] | None] = {}
+    rows = [("task", "in -> out", "records", "train", "test", "what it teaches")]
+    for name in tasks:
+        task = registry.lookup(name)[0][0]
+        if task.record_set not in prepared:
+            folder = Path(config.data.records_dir) / task.record_set
+            prepared[task.record_set] = (
+                read_manifest(config.data.records_dir, task.record_set)["counts"] if folder.is_dir() else None
+            )
+        counts = prepared[task.record_set]
+        train, test = (str(counts[split]) for split in ("train", "test")) if counts else ("-", "-")
+        way = f"{'+'.join(task.inputs)} -> {'+'.join(task.outputs)}"
+        rows.append((name, way, task.record_set, train, test, task.description))
+    _print_table(rows)
+    print()
+    _print_table(
+        [("mixture", "shares of its examples")]
+        + [(m, ", ".join(f"{task.name} {rate:.0%}" for task, rate in registry.lookup(m))) for m in mixtures]
+    )
+    if None in prepared.values():
+        print(f"\n- : not prepared in {config.data.records_dir}; make them: mio data prepare --config {args.config}")
+    return 0
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        print("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]]).rstrip())
+
+
+def _show(args: argparse.Namespace, config: RunConfig) -> int:
+    from mio_jax.data import registry
+    from mio_jax.data.records import RecordReader, check_manifest
+    from mio_jax.protocols import load_recipe
+    from mio_tokenizers import load_set
+
+    recipe, tokenizers = load_recipe(config.recipe), load_set(config.tokenizers)
+    recipe.register_tasks(config.data.records_dir)
+    space = recipe.token_space(tokenizers)
+    entries = registry.lookup(args.name)
+    rng = np.random.default_rng(args.seed)
+    out = Path(args.out)
+    for number in range(args.n):
+        task = entries[int(rng.choice(len(entries), p=[rate for _, rate in entries]))][0]
+        reader = RecordReader(config.data.records_dir, task.record_set, args.split)
+        check_manifest(reader.manifest, tokenizers.fingerprints, config.data.records_dir)
+        record = _pick(task, reader, rng)
+        segments = task.formatter(record, rng, args.style)
+        example = recipe.encode(segments, tokenizers, space, supervise="responses" if args.style == "chat" else "all")
+        learned = int((example.loss_weights > 0).sum())
+        print(f"[{number}] {task.name}, {record['id']}: {len(example.tokens)} tokens, {learned} with loss (*)")
+        for place, segment in enumerate(segments):
+            shown = repr(segment.value)
+            if segment.kind != "text":
+                path = out / f"{task.name}-{number:02d}-{place}{'.png' if segment.kind == 'image' else '.wav'}"
+                write_media(path, segment.kind, segment.value, tokenizers)
+                shown = str(path)
+            mark = "*" if segment.supervised or args.style == "base" else " "
+            print(f"  {mark} {segment.kind:5s} {shown}")
+    return 0
+
+
+def _pick(task: Any, reader: Any, rng: np.random.Generator) -> Any:
+    for _ in range(1000):
+        record = reader[int(rng.integers(len(reader)))]
+        if task.where is None or task.where(record):
+            return record
+    raise MioError(f"task {task.name!r}: none of 1000 records of {task.record_set!r} is one that it can use")
+
+
+def write_media(path: Path, kind: str, codes: np.ndarray, tokenizers: Any) -> None:
+    """Decodes image or audio codes and writes them as PNG or WAV."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "image":
+            from PIL import Image
+
+            Image.fromarray(tokenizers.image.decode(codes)).save(path)
+            return
+        from mio_tokenizers.audio.io import write_wav
+
+        write_wav(path, tokenizers.audio.decode(codes))
+    except OSError as error:
+        raise MioError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import errno
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mio_jax.data import prepare as module
+from mio_jax.data import records
+from mio_jax.data.prepare import prepare, run_here
+from mio_jax.data.records import RecordReader
+from mio_jax.data.token_space import Block, TokenSpace
+from mio_jax.errors import MioError
+from tests.data import toys
+
+
+def all_bytes(folder: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_records_hold_the_codes_of_their_media(records_dir):
+    reader, tokenizers = RecordReader(records_dir, "toy", "train"), toys.tokenizers()
+    for number, example in enumerate(toys.Toy().examples("train", 60, 70), 60):
+        record = reader[number]
+        np.testing.assert_array_equal(record["image"], tokenizers.image.encode(example["image"]))
+        white_on_black = np.repeat(example["mask"][..., None] * np.uint8(255), 3, -1)
+        np.testing.assert_array_equal(record["mask"], tokenizers.image.encode(white_on_black))
+        np.testing.assert_array_equal(record["audio"], tokenizers.audio.encode(example["audio"]))
+        assert record["audio"].shape == (2, 10)
+        assert record["caption"] == example["caption"]
+        assert json.loads(record["captions"]) == example["captions"]
+        assert record["meta/parity"] == example["meta/parity"]
+
+
+def test_the_manifest_says_how_the_records_were_made(tmp_path, toy_source):
+    space = TokenSpace("toy", (Block("text", "text", 0, 256),), (), (), 1, 2, 0)
+    assert prepare(toys.config(tmp_path), toys.tokenizers(), space=space) == {"toy": "made"}
+    manifest = records.read_manifest(tmp_path, "toy")
+    assert manifest["tokenizers"] == {name: toys.tokenizers().fingerprints[name] for name in ("image", "audio")}
+    assert manifest["counts"] == {"train": 150, "test": 12}
+    assert manifest["source"] == {"name": "toy", "licence": "CC0", "attribution": "nobody"}
+    assert manifest["schema"]["audio"] == {"kind": "codes", "dtype": "int32", "shape": [2, 10]}
+    assert manifest["schema"]["caption"] == {"kind": "text"}
+    assert manifest["token_space"]["blocks"][0]["size"] == 256
+    [shard] = manifest["shards"]["test"]
+    assert shard["sha256"] == records.sha256_of(tmp_path / "toy" / shard["file"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["toy"]
+
+
+def test_a_finished_set_is_left_alone_and_remade_only_by_force(records_dir, toy_source):
+    before = all_bytes(records_dir / "toy")
+    toy_source.made.clear()
+    assert prepare(toys.config(records_dir), toys.tokenizers()) == {"toy": "kept"}
+    assert toy_source.made == []
+    assert prepare(toys.config(records_dir), toys.tokenizers(), force=True) == {"toy": "made"}
+    assert toy_source.made == list(range(150))
+    assert all_bytes(records_dir / "toy") == before  # same input, same bytes
+
+
+def test_an_interrupted_set_goes_on_behind_its_finished_shards(tmp_path, toy_source, monkeypatch, records_dir):
+    whole = all_bytes(records_dir / "toy")
+    folder = tmp_path / "second"
+
+    class Killed(BaseException):
+        pass
+
+    def stop_in_second_shard(record_set, done, total):
+        if done > 60:
+            raise Killed
+
+    with pytest.raises(Killed):
+        prepare(toys.config(folder), toys.tokenizers(), report=stop_in_second_shard)
+    assert not (folder / "toy").exists()
+    toy_source.made.clear()
+    seen = []
+    prepare(toys.config(folder), toys.tokenizers(), report=lambda *now: seen.append(now))
+    assert toy_source.made == list(range(50, 150))
+    assert seen[0] == ("toy", 50, 162)
+    assert seen[-1] == ("toy", 162, 162)
+    assert all_bytes(folder / "toy") == whole
+
+
+def test_an_interrupted_set_of_another_plan_is_begun_anew(tmp_path, toy_source, monkeypatch):
+    monkeypatch.setattr(module, "SHARD_EXAMPLES", 50)
+
+    def run_one(jobs, config, tokenizers, advance):
+        run_here(jobs[:1], config, tokenizers, advance)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(toys.config(tmp_path), toys.tokenizers(), runner=run_one)
+    other = toys.tokenizers(image=toys.BlockMeans(levels=7))
+    toy_source.made.clear()
+    prepare(toys.config(tmp_path), other)
+    assert toy_source.made == list(range(150))
+    assert RecordReader(tmp_path, "toy", "train")[0]["image"].max() < 7
+
+
+def test_records_of_other_tokenizers_or_another_source_are_not_taken(records_dir, toy_source, monkeypatch):
+    other = toys.tokenizers(image=toys.BlockMeans(levels=7))
+    with pytest.raises(MioError, match="made by another image tokenizer"):
+        prepare(toys.config(records_dir), other)
+    with pytest.raises(MioError, match="were made with counts"):
+        prepare(toys.config(records_dir), toys.tokenizers(), limit=10)
+    monkeypatch.setattr(toy_source, "version", "2")
+    with pytest.raises(MioError, match=r"were made with source_version 1, this would make 2.*--force"):
+        prepare(toys.config(records_dir), toys.tokenizers())
+
+
+def test_a_damaged_finished_set_is_not_kept(records_dir):
+    shard = sorted((records_dir / "toy").glob("train-*"))[0]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(MioError, match="truncated"):
+        prepare(toys.config(records_dir), toys.tokenizers())
+
+
+def test_limit_takes_the_first_examples_of_every_split(tmp_path, toy_source):
+    prepare(toys.config(tmp_path), toys.tokenizers(), limit=5)
+    assert [len(RecordReader(tmp_path, "toy", split)) for split in ("train", "test")] == [5, 5]
+
+
+def test_a_bad_picture_is_named(tmp_path, toy_source, monkeypatch):
+    monkeypatch.setattr(toy_source, "bad", 77)
+    with pytest.raises(MioError, match=r"'toy/train/77': a picture is \[height, width, 3\]"):
+        prepare(toys.config(tmp_path), toys.tokenizers())
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_source_that_does_not_keep_its_count_is_refused(tmp_path, toy_source, monkeypatch):
+    monkeypatch.setattr(toy_source, "count", lambda self, split: 20)
+    monkeypatch.setattr(toy_source, "examples", lambda self, *a: iter([{"id": "1", "caption": "x"}]))
+    with pytest.raises(MioError, match=r"yielded 1 examples .* not 20"):
+        prepare(toys.config(tmp_path), toys.tokenizers())
+
+
+def test_an_unknown_set_names_those_that_there_are(tmp_path, toy_source):
+    with pytest.raises(MioError, match="unknown source 'cifar'; there are: toy"):
+        prepare(toys.config(tmp_path), toys.tokenizers(), sets=["cifar"])
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_no_set(tmp_path, toy_source):
+    """A real refusal by the system: the process may not write files beyond a few kilobytes."""
+    program = f"""
+import resource, signal, sys
+from mio_jax.data.prepare import prepare
+from mio_jax.data.sources.base import SOURCES
+from mio_jax.errors import MioError
+from tests.data import toys
+SOURCES["toy"] = "tests.data.toys:Toy"
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+try:
+    prepare(toys.config({str(tmp_path)!r}), toys.tokenizers(), sets=["toy"])
+except MioError as error:
+    print(error)
+    sys.exit(2)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    [line] = done.stdout.strip().splitlines()
+    assert "cannot write" in line
+    assert "File too large" in line
+    assert not (tmp_path / "toy").exists()
+    assert [p.name for p in (tmp_path / ".toy.partial").iterdir()] == ["plan.json"]
+
+
+def test_no_space_for_the_manifest_leaves_no_set(tmp_path, toy_source, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(MioError, match="No space left on device"):
+        prepare(toys.config(tmp_path), toys.tokenizers())
+    assert not (tmp_path / "toy").exists()
