@@ -1,0 +1,42 @@
+"""Train a run by a config, or go on with one from its own folder.
+
+A run that was interrupted, however it was, goes on from its last checkpoint when the same command is given again;
+one that is finished says so. `--run DIR` needs nothing but the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mio_jax.config_loading import add_config_arguments, config_from_args
+from mio_jax.errors import MioError
+
+SUMMARY = "train a run, or resume one"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument("--run", metavar="DIR", help="resume the run in this folder with its stored config")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains; 0 when the run is finished, 143 after SIGTERM, 130 after Ctrl-C (a checkpoint is saved in both cases)."""
+    if args.run and (args.config or args.config_overrides):
+        raise MioError("--run resumes with the config stored in the run; leave --config out, or leave --run out")
+    from mio_jax.train import Stopped, train
+    from mio_jax.train.compilation import use_compilation_cache
+    from mio_jax.train.run_dir import load_config
+
+    config = load_config(args.run) if args.run else config_from_args(args)
+    use_compilation_cache()
+    try:
+        train(config)
+    except Stopped as stopped:
+        print(
+            f"stopped at {stopped.where}, with a checkpoint; go on with: mio train --run {config.run_dir}",
+            file=sys.stderr,
+            flush=True,
+        )
+        return int(stopped.code or 1)
+    return 0

@@ -1,0 +1,50 @@
+"""The device mesh: axes `data`, `fsdp`, `seq`, `tensor`, outermost first, on one device as on many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from mio_jax.config import MESH_AXES, MeshConfig
+from mio_jax.errors import MioError
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh that `config` asks for, with Auto axis types (the partitioner places what nobody constrains).
+
+    Args:
+      config: sizes of the axes; the one that is -1 takes the devices that the others leave.
+      devices: which to use (default: all of this job). Sizes that need fewer take the first ones.
+
+    Raises:
+      MioError: sizes that the number of devices does not allow.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = {axis: getattr(config, axis) for axis in MESH_AXES}
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    asked = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items() if size != 1)
+    if fixed > len(devices):
+        raise MioError(f"{asked} needs {fixed} devices, and there are {len(devices)}; lower one of them")
+    for axis, size in sizes.items():
+        if size == -1:
+            if len(devices) % fixed:
+                raise MioError(f"{asked}: {len(devices)} devices do not divide by {fixed}; mend the mesh sizes")
+            sizes[axis] = len(devices) // fixed
+    count = math.prod(sizes.values())
+    if count < len(devices) and jax.process_count() > 1:
+        raise MioError(f"{asked} uses {count} of {len(devices)} devices; a job of several processes must use them all")
+    # JAX's default is Explicit since 0.7, in which every contraction over a sharded axis needs an annotation.
+    auto = (AxisType.Auto,) * len(MESH_AXES)
+    return jax.make_mesh(tuple(sizes.values()), MESH_AXES, axis_types=auto, devices=devices[:count])
+
+
+def mesh_summary(mesh: Mesh) -> str:
+    """`2 x 4 (data x fsdp) cpu devices`, or `1 cpu device`: for the log."""
+    kind = mesh.devices.flat[0].device_kind
+    if mesh.size == 1:
+        return f"1 {kind} device"
+    wide = {axis: size for axis, size in mesh.shape.items() if size > 1}
+    return f"{' x '.join(map(str, wide.values()))} ({' x '.join(wide)}) {kind} devices"

@@ -1,0 +1,160 @@
+"""Checkpoints of one stage: parameters, optimizer state, data position and a note of what wrote them.
+
+The only file that knows Orbax (its v1 interface). A checkpoint exists once Orbax has committed it: a process killed
+while saving leaves a temporary folder that the next one removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jax.tree_util import keystr, tree_flatten_with_path
+from orbax.checkpoint import v1 as ocp
+
+from mio_jax.errors import MioError
+from mio_jax.train.state import State
+
+
+def latest_step(directory: Path) -> int | None:
+    """The newest committed step under `directory`, without opening anything for writing; None if there is none."""
+    if not directory.is_dir():
+        return None
+    with Checkpoints(directory) as reader:
+        return reader.latest
+
+
+class Checkpoints:
+    """The checkpoints in one folder, newest `keep_last` kept. Use as a context manager, from one thread.
+
+    Saving is asynchronous: `save` returns once the arrays have been copied, so that the step may donate them.
+    """
+
+    def __init__(self, directory: Path, keep_last: int = 0) -> None:
+        """`keep_last` 0: for reading; nothing is removed."""
+        self._directory = directory.absolute()
+        policies = ocp.training.preservation_policies
+        self._orbax = ocp.training.Checkpointer(
+            self._directory,
+            context=_context(),
+            cleanup_tmp_directories=keep_last > 0,  # what a killed process left half written
+            preservation_policy=policies.LatestN(keep_last) if keep_last else policies.PreserveAll(),
+        )
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The newest committed step."""
+        return None if self._orbax.latest is None else self._orbax.latest.step
+
+    def save(self, step: int, state: State, data: dict[str, Any], note: dict[str, Any]) -> None:
+        """Starts saving; waits for the save before it. `data` (the loader's position) and `note` must be JSON.
+
+        Raises:
+          MioError: this or the save before could not be written.
+        """
+        items = {"params": state["params"], "opt_state": state["opt_state"], "data": _json(data), "note": _json(note)}
+        with _writing(self._directory):
+            self._orbax.save_checkpointables_async(step, items, force=True)
+
+    def wait(self) -> None:
+        """Returns when the last save is committed. Raises MioError if it could not be written."""
+        with _writing(self._directory):
+            self._orbax.wait()
+
+    def restore(self, step: int, abstract: State) -> tuple[State, dict[str, Any]]:
+        """The state of `step` laid out as `abstract` says (any mesh), and the loader's position.
+
+        Raises:
+          MioError: the checkpoint is of another model or cannot be read.
+        """
+        loaded = self._load(step, {**abstract, "data": None})
+        return {"params": loaded["params"], "opt_state": loaded["opt_state"]}, loaded["data"]
+
+    def restore_params(self, step: int, abstract: Any) -> Any:
+        """Only the parameters of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
+        return self._load(step, {"params": abstract})["params"]
+
+    def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+        where = self._directory / str(step)
+        try:
+            saved = self._orbax.checkpointables_metadata(step).metadata
+        except (OSError, ValueError, KeyError) as error:
+            raise _unreadable(where, error) from error
+        for part in ("params", "opt_state"):
+            if part in abstract:
+                if part not in saved:
+                    raise _unreadable(where, f"it holds no {part}")
+                check_shapes(saved[part], abstract[part], f"checkpoint {where}", part)
+        try:
+            return self._orbax.load_checkpointables(step, abstract)
+        except (OSError, ValueError, KeyError) as error:
+            raise _unreadable(where, error) from error
+
+    def close(self) -> None:
+        """Waits for what is being saved."""
+        with _writing(self._directory):
+            self._orbax.close()
+
+
+def check_shapes(saved: Any, wanted: Any, where: str, part: str) -> None:
+    """Raises MioError naming the first array that `saved` lacks, has in another shape, or has too much."""
+    has, needs = _shapes(saved), _shapes(wanted)
+    for name, shape in needs.items():
+        if name not in has:
+            raise MioError(f"{where} is of another model: it has no {part}/{name}, which this model needs")
+        if has[name] != shape:
+            raise MioError(f"{where} is of another model: {part}/{name} is {has[name]}, this model's is {shape}")
+    extra = sorted(has.keys() - needs.keys())
+    if extra:
+        raise MioError(f"{where} is of another model: it has {part}/{extra[0]}, which this model does not have")
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))[0]
+    return {keystr(k, simple=True, separator="/"): tuple(x.shape) for k, x in leaves if hasattr(x, "shape")}
+
+
+def _context() -> Any:
+    """Plain dicts of numbers would be taken for arrays: `data` and `note` are named as JSON."""
+    registry = ocp.handlers.local_registry()
+    for name in ("data", "note"):
+        registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
+    context = ocp.Context()
+    context.checkpointables.registry = registry
+    return context
+
+
+def _json(value: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `value`, which its owner may go on changing while it is saved."""
+    return json.loads(json.dumps(value))
+
+
+def _unreadable(where: Path, error: object) -> MioError:
+    return MioError(f"checkpoint {where} cannot be read ({error}); delete that folder to go on from the one before it")
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    """Turns a failed write into one line. TensorStore reports one as a ValueError with the system's code in its text."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if isinstance(error, ValueError) and not code:
+            raise
+        reason = os.strerror(int(code[1])) if code else error
+        raise MioError(
+            f"a checkpoint could not be written under {directory}: {reason}; mend that and run the same command again, "
+            "it goes on from the last checkpoint"
+        ) from error

@@ -1,0 +1,96 @@
+"""A run put together from its config: recipe, tokenizers, model; and a trained run read back from its folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from mio_jax.config import MeshConfig, RunConfig
+from mio_jax.data.token_space import TokenSpace
+from mio_jax.errors import MioError
+from mio_jax.parallel import make_mesh
+from mio_jax.protocols import Recipe, load_recipe
+from mio_jax.train.checkpoint import Checkpoints, latest_step
+from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, load_config
+from mio_jax.train.state import plan_model
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a config names, loaded. `spec` is the model's frozen spec, `build` makes the model from a key."""
+
+    recipe: Recipe
+    tokenizers: Any
+    space: TokenSpace
+    spec: Any
+
+    @property
+    def build(self) -> Callable[[jax.Array], Any]:
+        return lambda key: self.recipe.build_model(self.spec, key)
+
+
+def assemble(config: RunConfig) -> Parts:
+    """Loads the recipe and tokenizers of `config` and resolves its model. Raises MioError for what does not exist."""
+    from mio_tokenizers import load_set
+
+    recipe = load_recipe(config.recipe)
+    tokenizers = load_set(config.tokenizers)
+    space = recipe.token_space(tokenizers)
+    return Parts(recipe, tokenizers, space, recipe.resolve_model(config.model, space.vocab_size))
+
+
+class Run(NamedTuple):
+    """A trained run: `apply(graphdef, params)` (`mio_jax.nn.base`) is its model."""
+
+    config: RunConfig
+    graphdef: Any
+    params: Any
+    recipe: Recipe
+    tokenizers: Any
+    space: TokenSpace
+
+
+def load_run(run_dir: str | os.PathLike[str], *, stage: str | None = None, mesh: Mesh | None = None) -> Run:
+    """Reads a run's config and newest parameters.
+
+    Args:
+      run_dir: its folder.
+      stage: which stage's; default: the last one that has a checkpoint.
+      mesh: where the parameters go; default: one device, whatever the run was trained on.
+
+    Raises:
+      MioError: no such run, nothing trained yet, other tokenizers than it was trained with, or a checkpoint that does
+        not fit the config's model.
+    """
+    config = load_config(run_dir)
+    index, step = find_checkpoint(config, stage)
+    parts = assemble(config)
+    check_tokenizers(Path(run_dir), dict(parts.tokenizers.fingerprints), write=False)
+    plan = plan_model(parts.build, mesh or make_mesh(MeshConfig(data=1), jax.local_devices()[:1]))
+    with Checkpoints(checkpoint_dir(config, index)) as checkpoints:
+        params = checkpoints.restore_params(step, plan.params)
+    return Run(config, plan.graphdef, params, parts.recipe, parts.tokenizers, parts.space)
+
+
+def restore_params(run_dir: str | os.PathLike[str], stage: str | None = None, *, mesh: Mesh | None = None) -> Any:
+    """The newest parameters of a run (or of one of its stages) as a nested dict of arrays; see `load_run`."""
+    return load_run(run_dir, stage=stage, mesh=mesh).params
+
+
+def find_checkpoint(config: RunConfig, stage: str | None = None) -> tuple[int, int]:
+    """(stage number, step) of the newest checkpoint of a run. Raises MioError if there is none."""
+    names = [s.name for s in config.stages]
+    if stage is not None and stage not in names:
+        raise MioError(f"{config.run_dir} has no stage {stage!r}; its stages: {', '.join(names)}")
+    for index in reversed(range(len(names)) if stage is None else [names.index(stage)]):
+        step = latest_step(checkpoint_dir(config, index))
+        if step is not None:
+            return index, step
+    what = f"stage {stage!r} of {config.run_dir}" if stage else config.run_dir
+    raise MioError(f"{what} has no checkpoint yet; train it first: mio train --run {config.run_dir}")

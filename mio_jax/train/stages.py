@@ -1,0 +1,190 @@
+"""A run from its config to its last checkpoint: stages in order, finished ones skipped, an interrupted one resumed.
+
+Every stage starts from the last one's parameters with a fresh optimizer, schedule and data stream. Everything random
+follows from the config's seed, the stage's number and the step, so a run that was killed and started again, however
+often, has the losses of one that was not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from mio_jax import __version__
+from mio_jax.config import OptimConfig, RunConfig
+from mio_jax.config_loading import to_dict
+from mio_jax.errors import MioError
+from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated
+from mio_jax.train.checkpoint import Checkpoints, latest_step
+from mio_jax.train.loop import Loader, StageLoop
+from mio_jax.train.metrics import MetricsWriter
+from mio_jax.train.optimizer import learning_rate, make_optimizer
+from mio_jax.train.progress import RunProgress, short
+from mio_jax.train.run import Parts, assemble
+from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, stage_dir
+from mio_jax.train.signals import StopRequest
+from mio_jax.train.state import Plan, State, abstract_state, new_params, new_state, plan_model
+from mio_jax.train.step import Step, make_step
+
+
+def train(config: RunConfig) -> None:
+    """Trains what is left of a run; returns when all of its stages are finished.
+
+    Raises:
+      MioError: a config that does not fit the machine, the data or the run directory; see the message.
+      Stopped: SIGTERM or Ctrl-C; a checkpoint has been saved.
+    """
+    with open_run(config) as run_dir:
+        reached = [latest_step(checkpoint_dir(config, i)) for i in range(len(config.stages))]
+        first = first_unfinished(config, reached)
+        total = sum(stage.steps for stage in config.stages)
+        if first is None:
+            print(f"run {run_dir} is finished: {len(config.stages)} stages, {total} steps", flush=True)
+            return
+        parts = assemble(config)
+        check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
+        mesh = make_mesh(config.mesh)
+        with jax.set_mesh(mesh), StopRequest() as stop:
+            plan = plan_model(parts.build, mesh)
+            print(
+                f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}, "
+                f"{len(config.stages)} stages, {total} steps",
+                flush=True,
+            )
+            _Training(config, parts, plan, stop).run(first, reached)
+        print(f"run {run_dir} is finished: {total} steps in {len(config.stages)} stages", flush=True)
+
+
+def first_unfinished(config: RunConfig, reached: list[int | None]) -> int | None:
+    """The number of the first stage without its last checkpoint; None if all have it.
+
+    Raises:
+      MioError: a later stage has checkpoints already, which were made from parameters that are gone.
+    """
+    for i, stage in enumerate(config.stages):
+        if reached[i] == stage.steps:
+            continue
+        for later in range(i + 1, len(config.stages)):
+            if reached[later] is not None:
+                raise MioError(
+                    f"{stage_dir(config, later)} has checkpoints, but stage {stage.name!r} before it is not finished; "
+                    "delete that folder to train it again"
+                )
+        return i
+    return None
+
+
+def stage_seed(seed: int, index: int) -> int:
+    """The seed of a stage's data stream."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+
+
+class _Training:
+    """The stages of one process's life: what they share, and how one follows another."""
+
+    def __init__(self, config: RunConfig, parts: Parts, plan: Plan, stop: StopRequest) -> None:
+        self._config, self._parts, self._plan, self._stop = config, parts, plan, stop
+        self._progress = RunProgress([(s.name, s.steps, s.rows) for s in config.stages])
+        self._compiled: dict[OptimConfig, tuple[Any, State, Step]] = {}
+        for stage in config.stages:  # a batch that does not fit the mesh is said before anything is trained
+            batch_sharding(plan.mesh, stage.rows, config.data.length)
+
+    def run(self, first: int, reached: list[int | None]) -> None:
+        params = self._start_params(first, reached)
+        for index in range(len(self._config.stages)):
+            if index < first:
+                self._progress.note(f"{self._title(index)}: finished before")
+            else:
+                params = self._stage(index, params, reached[index] or 0)
+
+    def _title(self, index: int) -> str:
+        return f"stage {index + 1}/{len(self._config.stages)} {self._config.stages[index].name}"
+
+    def _start_params(self, first: int, reached: list[int | None]) -> Any:
+        """Parameters that stage `first` starts from; None if it has a checkpoint of its own to go on from."""
+        if reached[first] is not None:
+            return None
+        if first == 0:
+            return new_params(self._plan, self._config.seed)
+        with Checkpoints(checkpoint_dir(self._config, first - 1)) as checkpoints:
+            return checkpoints.restore_params(self._config.stages[first - 1].steps, self._plan.params)
+
+    def _machinery(self, optim: OptimConfig) -> tuple[Any, State, Step]:
+        """Optimizer, abstract state and compiled step; shared by stages that differ only in their schedule."""
+        default = OptimConfig()
+        names = ("learning_rate", "schedule", "warmup_ratio", "final_ratio")  # these are arguments of the step
+        key = dataclasses.replace(optim, **{name: getattr(default, name) for name in names})
+        if key not in self._compiled:
+            optimizer = make_optimizer(optim, self._plan.axes)
+            abstract = abstract_state(self._plan, optimizer)
+            loss = functools.partial(self._parts.recipe.loss, z_loss=optim.z_loss)
+            self._compiled[key] = optimizer, abstract, make_step(self._plan, optimizer, loss, abstract)
+        return self._compiled[key]
+
+    def _stage(self, index: int, params: Any, done: int) -> Any:
+        """Trains stage `index` from after step `done` and returns its parameters."""
+        config, stage, plan = self._config, self._config.stages[index], self._plan
+        optimizer, abstract, step = self._machinery(stage.optim)
+        before = sum(s.steps for s in config.stages[:index])
+        loader = self._loader(index)
+        folder = stage_dir(config, index)
+        with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last) as checkpoints:
+            if done:
+                state, position = checkpoints.restore(done, abstract)
+                loader.set_state(position)
+                self._progress.note(f"{self._title(index)}: going on from step {done} of {stage.steps}")
+            else:
+                state = new_state(params, optimizer, abstract)
+                self._progress.note(f"{self._title(index)}: {stage.steps} steps of {stage.rows} rows")
+            sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length), replicated(plan.mesh)
+            loop = StageLoop(
+                index=index,
+                name=stage.name,
+                steps=stage.steps,
+                first_global=before,
+                step=step,
+                place=lambda batch: {
+                    name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()
+                },
+                rate=lambda n: _scalar(learning_rate(stage.optim, stage.steps, n), whole),
+                save_every=config.checkpoint.every_steps,
+                log_every=config.log.every_steps,
+                note={"version": __version__, "stage": stage.name, "config": to_dict(config)},
+            )
+            writer = MetricsWriter(folder, done, before + done, config.log.tensorboard)
+            try:
+                state = loop.run(state, done, loader, checkpoints, writer, self._progress, self._stop)
+            finally:
+                writer.close()
+                loader.close()
+        return state["params"]
+
+    def _loader(self, index: int) -> Loader:
+        from mio_jax.data.loader import make_loader
+
+        config, stage, parts = self._config, self._config.stages[index], self._parts
+        parts.recipe.register_tasks(config.data.records_dir)
+        encode = functools.partial(
+            parts.recipe.encode,
+            tokenizers=parts.tokenizers,
+            space=parts.space,
+            supervise=stage.supervise,
+            system=config.data.system_prompt,
+        )
+        return make_loader(
+            config,
+            stage,
+            encode,
+            seed=stage_seed(config.seed, index),
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            fingerprints=parts.tokenizers.fingerprints,
+        )
+
+
+def _scalar(value: float, sharding: Any) -> tuple[float, jax.Array]:
+    return value, jax.device_put(np.float32(value), sharding)
