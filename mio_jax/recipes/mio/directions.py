@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from mio_jax.config import RunConfig
-from mio_jax.protocols import Direction, Segment
+from mio_jax.protocols import Direction
 from mio_jax.recipes.mio import tasks
 from mio_jax.recipes.mio.tasks import Content, Record
+from mio_jax.recipes.mio.tokens import TURN_CLOSE
 
 
 def question_of(record: Record) -> tuple[str, str]:
@@ -29,139 +31,129 @@ def _swap(*fields: str) -> Any:
     return shuffle
 
 
-def _caption_prompt(record: Record) -> Content:
-    return tasks.question(*tasks.ask_caption(record["image"]))
+Ask = Callable[[Record], Content]
+PICTURE = {"begin": "image", "after": "stop"}
+SOUND = {"begin": "audio", "after": "stop"}
+WORDS = {"begin": "text", "media": ()}
+WORDS_AND_PICTURES = {"begin": "text", "media": ("image",)}
 
 
-def _image_prompt(record: Record) -> Content:
-    return tasks.question(*tasks.ask_image(record["caption"]))
+def _direction(
+    name: str,
+    task: str,
+    ask: Ask,
+    target: Ask,
+    swap: tuple[str, ...],
+    metric: str,
+    room: int,
+    grammar: dict[str, Any],
+    **options: Any,
+) -> Direction:
+    """A direction whose prompt is a user turn of `ask`'s content.
+
+    Options (see `mio_jax.evaluate`): `differs`: fields in one of which a control's conditioning must differ; `grammar`:
+    what the answer may hold; `stop`: what ends it beside the end token; `shown`: the prompt for people; `greedy`: where
+    there is one right answer (pictures and sounds are drawn with the configured temperature and top-p instead).
+    """
+    defaults = {"differs": ("caption",), "grammar": grammar, "stop": (TURN_CLOSE,), "shown": ask}
+    return Direction(
+        name,
+        task,
+        lambda record: tasks.question(*ask(record)),
+        target,
+        _swap(*swap),
+        metric,
+        {**defaults, **options},
+        room,
+    )
 
 
-def _mask_prompt(record: Record) -> Content:
-    return tasks.question(*tasks.ask_mask(record["image"]))
-
-
-def _interleaved_prompt(record: Record) -> Content:
-    return tasks.question(*tasks.ask_what_and_where(record["image"]))
-
-
-def _sound_prompt(record: Record) -> Content:
-    return tasks.question(*tasks.ask_sound(record["caption"]))
-
-
-def _describe_prompt(record: Record) -> Content:
-    return tasks.question(*tasks.ask_sound_description(record["audio"]))
-
-
-def _answer_prompt(record: Record) -> Content:
-    return tasks.question(*tasks.ask_about_image(question_of(record)[0], record["image"]))
-
-
-def _caption_target(record: Record) -> Content:
-    return [Segment("text", record["caption"])]
-
-
-def _image_target(record: Record) -> Content:
-    return [Segment("image", record["image"])]
-
-
-def _mask_target(record: Record) -> Content:
-    return [Segment("image", record["mask"])]
-
-
-def _interleaved_target(record: Record) -> Content:
-    return tasks.reply_what_and_where(record["caption"], record["mask"])
-
-
-def _audio_target(record: Record) -> Content:
-    return [Segment("audio", record["audio"])]
-
-
-def _answer_target(record: Record) -> Content:
-    return [Segment("text", question_of(record)[1])]
-
-
-# What is read greedily has one right answer; pictures and sounds are drawn with the configured temperature and top-p.
 _DIRECTIONS = (
-    Direction(
+    _direction(
         "text->image",
         "mio_openmoji_text_to_image",
-        _image_prompt,
-        _image_target,
-        _swap("caption", "meta/group", "meta/tone"),
+        lambda record: tasks.ask_image(record["caption"]),
+        lambda record: [tasks.image(record["image"])],
+        ("caption",),
         "picture_rank",
-        {"differs": ("caption",), "opens": "image"},
-        max_new_tokens=72,
+        72,
+        PICTURE,
     ),
-    Direction(
+    _direction(
         "image->text",
         "mio_openmoji_image_to_text",
-        _caption_prompt,
-        _caption_target,
-        _swap("image"),
+        lambda record: tasks.ask_caption(record["image"]),
+        lambda record: [tasks.text(record["caption"])],
+        ("image",),
         "caption_rank",
-        {"differs": ("caption",)},
-        max_new_tokens=24,
+        24,
+        WORDS,
     ),
-    Direction(
+    _direction(
         "text->audio",
         "mio_instruments_text_to_audio",
-        _sound_prompt,
-        _audio_target,
-        _swap("caption"),
+        lambda record: tasks.ask_sound(record["caption"]),
+        lambda record: [tasks.audio(record["audio"])],
+        ("caption",),
         "sound_match",
-        {"differs": ("caption",), "opens": "audio"},
-        max_new_tokens=108,
+        108,
+        SOUND,
     ),
-    Direction(
+    _direction(
         "audio->text",
         "mio_instruments_audio_to_text",
-        _describe_prompt,
-        _caption_target,
-        _swap("audio"),
+        lambda record: tasks.ask_sound_description(record["audio"]),
+        lambda record: [tasks.text(record["caption"])],
+        ("audio",),
         "sound_description",
-        {"differs": ("caption",), "greedy": True},
-        max_new_tokens=24,
+        24,
+        WORDS,
+        greedy=True,
     ),
-    Direction(
+    _direction(
         "image+question->text",
         "mio_easy_vqa_answer",
-        _answer_prompt,
-        _answer_target,
-        _swap("image"),
+        lambda record: tasks.ask_about_image(question_of(record)[0], record["image"]),
+        lambda record: [tasks.text(question_of(record)[1])],
+        ("image",),
         "answer",
-        {"differs": ("meta/shape", "meta/colour"), "greedy": True, "question": question_of},
-        max_new_tokens=12,
+        12,
+        WORDS,
+        greedy=True,
+        differs=("meta/shape", "meta/colour"),
+        question=question_of,
     ),
-    Direction(
+    _direction(
         "image->mask",
         "mio_openmoji_image_to_mask",
-        _mask_prompt,
-        _mask_target,
-        _swap("image"),
+        lambda record: tasks.ask_mask(record["image"]),
+        lambda record: [tasks.image(record["mask"])],
+        ("image",),
         "mask_iou",
-        {"differs": ("caption",), "greedy": True, "opens": "image"},
-        max_new_tokens=72,
+        72,
+        PICTURE,
+        greedy=True,
     ),
-    Direction(
+    _direction(
         "image->text+mask",
         "mio_openmoji_interleaved",
-        _interleaved_prompt,
-        _interleaved_target,
-        _swap("image"),
+        lambda record: tasks.ask_what_and_where(record["image"]),
+        lambda record: tasks.reply_what_and_where(record["caption"], record["mask"]),
+        ("image",),
         "interleaved_answer",
-        {"differs": ("caption",), "greedy": True},
-        max_new_tokens=112,
+        112,
+        WORDS_AND_PICTURES,
+        greedy=True,
     ),
-    Direction(
+    _direction(
         "text->image:shapes",
         "mio_easy_vqa_shapes_text_to_image",
-        _image_prompt,
-        _image_target,
-        _swap("caption"),
+        lambda record: tasks.ask_image(record["caption"]),
+        lambda record: [tasks.image(record["image"])],
+        ("caption",),
         "shape_and_colour",
-        {"differs": ("caption",), "needs": ("caption",), "opens": "image"},
-        max_new_tokens=72,
+        72,
+        PICTURE,
     ),
 )
 

@@ -164,20 +164,6 @@ def answer_question(record: Record, rng: np.random.Generator, style: str) -> Con
     return document(image(record["image"]), text(f" Question: {query} Answer: {answer}"))
 
 
-def shape_caption(record: Record) -> str:
-    """The caption, or for the few pictures whose questions leave shape or colour open, what is known of them."""
-    known = [record["meta/colour"], record["meta/shape"] or "shape"]
-    return record["caption"] or "a " + " ".join(word for word in known if word)
-
-
-def shape_to_text(record: Record, rng: np.random.Generator, style: str) -> Content:
-    return image_to_text({**record, "caption": shape_caption(record)}, rng, style)
-
-
-def text_to_shape(record: Record, rng: np.random.Generator, style: str) -> Content:
-    return text_to_image({**record, "caption": shape_caption(record)}, rng, style)
-
-
 def plain_text(record: Record, rng: np.random.Generator, style: str) -> Content:
     """A window of whole words; as a chat, its beginning is shown and its continuation asked for."""
     value = window(record["text"], rng, TEXT_CHARACTERS)
@@ -218,10 +204,18 @@ TASKS: dict[str, tuple[str, Formatter, str, str, str]] = {
     "mio_instruments_text_to_audio": ("instruments", text_to_sound, "instrument, note -> sound", "text", "audio"),
     "mio_instruments_audio_to_text": ("instruments", sound_to_text, "sound -> instrument, note", "audio", "text"),
     "mio_easy_vqa_answer": ("easy_vqa", answer_question, "picture and question -> answer", "image text", "text"),
-    "mio_easy_vqa_shapes_image_to_text": ("easy_vqa", shape_to_text, "shape -> its name", "image", "text"),
-    "mio_easy_vqa_shapes_text_to_image": ("easy_vqa", text_to_shape, "name -> shape", "text", "image"),
+    "mio_easy_vqa_shapes_image_to_text": ("easy_vqa", image_to_text, "shape -> its name", "image", "text"),
+    "mio_easy_vqa_shapes_text_to_image": ("easy_vqa", text_to_image, "name -> shape", "text", "image"),
     "mio_text": ("text", plain_text, "English text", "text", "text"),
 }
+
+
+def has_caption(record: Record) -> bool:
+    """The few easy-vqa pictures whose questions leave shape or colour open have none."""
+    return bool(record["caption"])
+
+
+USABLE = {"mio_easy_vqa_shapes_image_to_text": has_caption, "mio_easy_vqa_shapes_text_to_image": has_caption}
 
 # Rates are in examples. Generation gets more than recognition: a picture is learned from 64 tokens, a name from few.
 MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
@@ -256,7 +250,9 @@ def register_tasks(records_dir: str) -> None:
     from mio_jax.data import registry
 
     for name, (record_set, formatter, description, inputs, outputs) in TASKS.items():
-        task = registry.Task(name, record_set, formatter, description, tuple(inputs.split()), tuple(outputs.split()))
+        task = registry.Task(
+            name, record_set, formatter, description, tuple(inputs.split()), tuple(outputs.split()), USABLE.get(name)
+        )
         registry.add_task(task, records_dir)
     for name, parts in MIXTURES.items():
         registry.add_mixture(name, list(parts))

@@ -101,9 +101,10 @@ def token_space(tokenizers: Any) -> TokenSpace:
     return mio_token_space(
         text.vocab_size,
         image_codes=image.vocab_size,
-        image_length=image.tokens_per_image,
-        speech_codes=audio.vocab_size * audio.layers,
-        speech_layers=audio.layers,
+        image_length=image.tokens,
+        # Layers of a block are equally large; of a codec whose layers are not, the smaller ones leave ids unused.
+        speech_codes=max(audio.layer_sizes) * audio.n_q,
+        speech_layers=audio.n_q,
     )
 
 
@@ -190,7 +191,7 @@ def space_from_checkpoint(folder: str | pathlib.Path, **lengths: int) -> TokenSp
 
 
 def unflatten(codes: np.ndarray, layers: int, codes_per_layer: int) -> tuple[np.ndarray, str]:
-    """Layer-major code numbers [layers * frames] -> int32 [layers, frames], and what is wrong with them ("" if nothing).
+    """Layer-major code numbers [layers * frames] -> int32 [layers, frames], and what is wrong ("" if nothing).
 
     Well formed: `layers` runs in order, all of one length, each within its own layer's numbers.
     """

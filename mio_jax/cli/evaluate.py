@@ -1,0 +1,43 @@
+"""Score a trained run on held-out data: for each direction a value, the same model's value with its conditioning
+shuffled across examples, and the standard error of the difference. Writes results.json and samples/ into the run.
+
+  mio eval --run runs/quickstart
+  mio eval --run runs/quickstart --directions "text->image,image->mask" --examples 100 --force
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from mio_jax.errors import MioError
+
+SUMMARY = "score a run on held-out data, direction by direction"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    parser.add_argument("--directions", default="", metavar="A,B", help="only these, e.g. 'text->image,image->text'")
+    parser.add_argument("--examples", type=int, metavar="N", help="held-out examples a direction (default: the run's)")
+    parser.add_argument("--force", action="store_true", help="also what is finished for this model and these settings")
+
+
+def run(args: argparse.Namespace) -> int:
+    from mio_jax.evaluate.harness import describe, evaluate
+    from mio_jax.train.compilation import use_compilation_cache
+    from mio_jax.train.run_dir import load_config
+
+    config = load_config(args.run)
+    if args.examples is not None:
+        if args.examples < 2:
+            raise MioError(f"--examples is {args.examples}; it must be at least 2")
+        config = config.replace(eval=dataclasses.replace(config.eval, examples=args.examples))
+    names = [name.strip() for name in args.directions.split(",") if name.strip()]
+    use_compilation_cache()
+    results = evaluate(config, directions=names, force=args.force)
+    width = max(map(len, results["directions"]))
+    print()
+    for name, entry in results["directions"].items():
+        print(f"{name:<{width}}  {describe(entry)}")
+    print(f"\nwritten to {args.run}/results.json; draw the report: mio report --run {args.run}")
+    return 0
