@@ -35,7 +35,7 @@ version_of() {
 find_python() {
   local candidate
   for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3.12 python3 python python3.13 \
-    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1-9].*/bin/python /opt/homebrew/bin/python3.1[1-9] /usr/local/bin/python3.1[1-9]; do
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1-9].*/bin/python; do
     if [ -n "$(version_of "$candidate")" ]; then
       echo "$candidate"
       return
@@ -43,11 +43,12 @@ find_python() {
   done
 }
 
+# Changes with everything that the installation depends on, the folder included (an editable install names it).
 hash_of() {
-  "$1" - "$what" "${@:2}" <<'PY'
+  "$1" - "${@:2}" <<'PY'
 import hashlib, pathlib, sys
-digest = hashlib.sha256(f"{sys.argv[1]} {sys.version_info[:2]} {pathlib.Path.cwd()}".encode())
-for name in sys.argv[2:]:
+digest = hashlib.sha256(f"{sys.version_info[:2]} {pathlib.Path.cwd()}".encode())
+for name in sys.argv[1:]:
     digest.update(pathlib.Path(name).read_bytes())
 print(digest.hexdigest())
 PY
@@ -67,15 +68,8 @@ inputs=(setup.py pyproject.toml)
 key="$(hash_of "$python" "${inputs[@]}" ${constraints:+"$constraints"})" || fail "$python does not run"
 
 # dev holds all of base, so either stamp will do for base.
-for stamp in "$venv/.stamp-$what" $([ "$what" = base ] && echo "$venv/.stamp-dev"); do
-  if [ -f "$stamp" ] && [ -x "$venv/bin/python" ]; then
-    saved="$(cat "$stamp")"
-    [ "$saved" = "$key" ] && exit 0
-    if [ "$stamp" = "$venv/.stamp-dev" ] && [ "$what" = base ]; then
-      what=dev && dev_key="$(hash_of "$python" "${inputs[@]}" ${constraints:+"$constraints"})" && what=base
-      [ "$saved" = "$dev_key" ] && exit 0
-    fi
-  fi
+for stamp in "$what" $([ "$what" = base ] && echo dev); do
+  if [ -x "$venv/bin/python" ] && [ "$(cat "$venv/.stamp-$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
 done
 
 # ------------------------------------------------------------------------------------------ room to install
@@ -120,6 +114,9 @@ if [ "${PIPESTATUS[0]}" -ne 0 ]; then
   fi
   if grep -qE "NewConnectionError|ConnectTimeout|Name or service not known|name resolution|Network is unreachable|Connection refused|ProxyError|Read timed out|ReadTimeout" "$log"; then
     fail "no network: pip could not reach its package index; connect (or set PIP_INDEX_URL) and run the same command again"
+  fi
+  if grep -q "from versions: none" "$log"; then
+    fail "pip found no version at all of $(sed -n 's/.*requirement \([^ ]*\).*from versions: none.*/\1/p' "$log" | head -n 1); is its package index reachable? (log: $venv/install.log)"
   fi
   fail "pip could not install into $venv: $(grep -E '^ *(ERROR|error)' "$log" | head -n 1 | cut -c1-200) (log: $venv/install.log)"
 fi

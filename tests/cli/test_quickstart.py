@@ -1,4 +1,4 @@
-"""The frame of the quickstart: order of phases, what is skipped, how time adds up. The phases have tests of their own."""
+"""The frame of the quickstart: order of phases, what is skipped, how time adds up. Each phase has its own tests."""
 
 from __future__ import annotations
 
