@@ -51,10 +51,7 @@ def run(args: argparse.Namespace) -> int:
     }
     for number, phase in enumerate(PHASES, 1):
         print(f"\n[{number}/{len(PHASES)}] {phase}", flush=True)
-        # Preparing and training know themselves what is finished; a report is quick and always drawn anew.
-        if phase == "evaluate" and times.finished(phase) and (run_dir / "results.json").is_file():
-            print(f"finished before, in {times.seconds(phase):.0f} s; skipped", flush=True)
-            continue
+        # Each phase knows itself what of it is finished; a report is quick and always drawn anew.
         try:
             began = time.monotonic()
             with times.measure(phase, add=phase != "report"):
@@ -72,10 +69,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepare(config: RunConfig) -> None:
+    from mio_jax.cli.data import progress_report
     from mio_jax.data.prepare import prepare
+    from mio_jax.protocols import load_recipe
     from mio_tokenizers import load_set
 
-    prepare(config, load_set(config.tokenizers))
+    tokenizers = load_set(config.tokenizers)
+    space = load_recipe(config.recipe).token_space(tokenizers)
+    outcome = prepare(config, tokenizers, space=space, report=progress_report())
+    for record_set, what in outcome.items():
+        print(f"{what} {Path(config.data.records_dir) / record_set}", flush=True)
 
 
 def _train(config: RunConfig) -> None:

@@ -163,13 +163,17 @@ def score_bar(score: Score) -> str:
     """The score (dot, with two standard errors of the difference) beside its control (ring) on one axis."""
     width, height, pad = 160, 22, 8
     low = min(0.0, score.value - 2 * score.stderr, score.control)
-    high = max(score.value + 2 * score.stderr, score.control)
+    high = max(score.value + 2 * score.stderr, score.control, score.ceiling or 0.0)
     high = 1.0 if low >= 0 and high <= 1 else high * 1.05 or 1.0
 
     def x(value: float) -> float:
         return pad + (value - low) / (high - low) * (width - 2 * pad)
 
     mid, kind = height / 2, "good" if score.passed else "bad"
+    ceiling = ""
+    if score.ceiling is not None:
+        at = x(score.ceiling)
+        ceiling = f'<line class="ceiling" x1="{at:.1f}" x2="{at:.1f}" y1="{mid - 7}" y2="{mid + 7}"/>'
     return (
         f'<svg class="bar {kind}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" aria-hidden="true">'
         f'<line class="axis" x1="{pad}" x2="{width - pad}" y1="{mid}" y2="{mid}"/>'
@@ -177,7 +181,7 @@ def score_bar(score: Score) -> str:
         f'<line class="error" x1="{x(score.value - 2 * score.stderr):.1f}" '
         f'x2="{x(score.value + 2 * score.stderr):.1f}" y1="{mid}" y2="{mid}"/>'
         f'<circle class="control" cx="{x(score.control):.1f}" cy="{mid}" r="4.5"/>'
-        f'<circle class="value" cx="{x(score.value):.1f}" cy="{mid}" r="5.5"/></svg>'
+        f'<circle class="value" cx="{x(score.value):.1f}" cy="{mid}" r="5.5"/>{ceiling}</svg>'
     )
 
 

@@ -116,12 +116,13 @@ def scores(run: RunFiles) -> str:
     head = '<h2 id="scores">Scores on held-out data</h2>'
     if not run.scores:
         return f"{head}<p>None yet: <code>mio eval --run {esc(str(run.folder))}</code></p>"
-    rows = "".join(score_row(s) for s in run.scores)
+    rows = "".join(score_row(s) + "".join(detail_row(d) for d in s.details) for s in run.scores)
     return f"""{head}
 <p class="soft">Each direction is scored on examples that were never trained on, and again with its conditioning taken
 from another example (the control). A direction has learned something when it beats its control by at least
 {PASS_SIGMAS:g} standard errors of the difference. In the drawing the dot is the score, with twice that error around it;
-the ring is the control.</p>
+the ring is the control, and a tick what the references themselves score after their way through the tokenizers.
+Small rows are parts of the score above them.</p>
 <div class="box scroll"><table>
 <thead><tr><th>direction</th><th class="l">metric</th><th>score</th><th>control</th><th class="l"></th>
 <th>difference</th><th>sigmas</th><th>n</th><th></th></tr></thead>
@@ -131,12 +132,26 @@ the ring is the control.</p>
 def score_row(score: Score) -> str:
     kind, mark = ("good", "✓ pass") if score.passed else ("bad", "✗ no")
     target = f'<a href="#d-{slug(score.direction)}">{esc(arrow(score.direction))}</a>'
-    title = f' title="{esc(score.note)}"' if score.note else ""
+    note = f'<div class="about">{esc(score.note)}</div>' if score.note else ""
     return (
-        f'<tr class="{kind}"><th scope="row">{target}</th><td class="l"{title}>{metric_name(score)}</td>'
-        f"<td><b>{number(score.value)}</b></td><td>{number(score.control)}</td><td>{score_bar(score)}</td>"
-        f"<td>{score.difference:+.3f} ± {number(score.stderr)}</td><td>{sigmas(score)}</td>"
+        f'<tr class="{kind}"><th scope="row">{target}</th><td class="l metric">{metric_name(score)}{note}</td>'
+        f"<td><b>{number(score.value)}</b></td>{numbers(score)}"
         f'<td>{score.n}</td><td class="mark l">{mark}</td></tr>'
+    )
+
+
+def detail_row(part: Score) -> str:
+    """A part of the score above it; it is no test of its own, so it has no mark."""
+    return (
+        f'<tr class="part"><th scope="row"></th><td class="l metric">{metric_name(part)}</td>'
+        f"<td>{number(part.value)}</td>{numbers(part)}<td>{part.n}</td><td></td></tr>"
+    )
+
+
+def numbers(score: Score) -> str:
+    return (
+        f"<td>{number(score.control)}</td><td>{score_bar(score)}</td>"
+        f"<td>{score.difference:+.3f} ± {number(score.stderr)}</td><td>{sigmas(score)}</td>"
     )
 
 

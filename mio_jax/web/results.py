@@ -27,6 +27,8 @@ class Score:
     stderr: float  # of the difference
     n: int
     note: str = ""
+    ceiling: float | None = None  # what the references themselves score, where their tokens cannot be perfect
+    details: tuple[Score, ...] = ()  # parts of the score, e.g. the instrument and the note
 
     @property
     def difference(self) -> float:
@@ -124,6 +126,12 @@ def _score(name: str, entry: dict[str, Any]) -> Score:
         stderr=float(entry["stderr"]),
         n=int(entry["n"]),
         note=str(entry.get("note", "")),
+        ceiling=None if entry.get("ceiling") is None else float(entry["ceiling"]),
+        details=tuple(
+            _score(name, {"metric": part, **numbers})
+            for part, numbers in entry.get("details", {}).items()
+            if numbers["value"] is not None  # it applied to fewer than two examples
+        ),
     )
 
 
