@@ -185,7 +185,7 @@ class RowStream:
         self._packer.restore([[(int(i), self._examples[int(i)]) for i in row] for row in state["open"]])
 
 
-class BatchIterator(grain.DatasetIterator):  # type: ignore[misc]
+class BatchIterator(grain.DatasetIterator):
     """Batches of this process's rows, made ahead by a thread; a Grain iterator, so Orbax can save it as it is.
 
     `get_state()` is a JSON-able dict that stands for the batches handed out so far, whatever was made ahead;

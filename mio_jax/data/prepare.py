@@ -94,7 +94,7 @@ def encode_examples(batch: Sequence[dict[str, Any]], origin: Source, tokenizers:
     for name in batch[0]:
         values = [example[name] for example in batch]
         if name in origin.media:
-            column = _encode_media(name, values, [example["id"] for example in batch], tokenizers)
+            column: list[Any] = _encode_media(name, values, [example["id"] for example in batch], tokenizers)
         else:
             column = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
         for record, value in zip(encoded, column, strict=True):

@@ -7,9 +7,13 @@ loader finds it here with `lookup`, and SeqIO users get the same examples, encod
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
+import re
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,10 +49,32 @@ class Task:
 
 @functools.cache
 def _seqio() -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets on import
-    import seqio
+    with _without_greetings():
+        import seqio
 
     return seqio
+
+
+@contextlib.contextmanager
+def _without_greetings() -> Iterator[None]:
+    """Keeps back what TensorFlow's C++ side says on import that is neither a warning nor an error.
+
+    It writes to file descriptor 2 before any of its log levels is in force, six lines in front of every command.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not re.match(r"I\d{4} |WARNING: All log messages before absl", line):
+                    print(line, file=sys.stderr)
 
 
 def add_task(task: Task, records_dir: str) -> None:
@@ -160,7 +186,7 @@ def _require_known(name: str, where: str) -> None:
 def _record_source_class() -> Any:
     seqio = _seqio()
 
-    class RecordSource(seqio.DataSource):
+    class RecordSource(seqio.DataSource):  # type: ignore[name-defined]
         """Token records as a SeqIO data source: base-style examples, already encoded.
 
         Opened on use, so that tasks can be registered before their records are made.

@@ -81,8 +81,8 @@ class Toy:
     version = "1"
     licence = "CC0"
     attribution = "nobody"
-    media = ("image", "mask", "audio")
-    splits = ("train", "test")
+    media: tuple[str, ...] = ("image", "mask", "audio")
+    splits: tuple[str, ...] = ("train", "test")
     size = 150
     bad = -1  # the training example whose picture is broken
     made: ClassVar[list[int]] = []  # numbers of the training examples made, over all readers

@@ -68,8 +68,8 @@ class EasyVQA:
     version = "1"
     licence = "MIT"
     attribution = "easy-VQA by Victor Zhou (pip: easy-vqa)"
-    media = ("image",)
-    splits = ("train", "test")
+    media: tuple[str, ...] = ("image",)
+    splits: tuple[str, ...] = ("train", "test")
 
     def count(self, split: str) -> int:
         require_split(self, split)

@@ -148,8 +148,8 @@ class Instruments:
     version = "1"
     licence = "GPL-2.0 (the recordings: not to be redistributed with this project), MIT (pretty-midi)"
     attribution = "TimGM6mb.sf2 by Tim Brechbill, as shipped in pretty-midi; recordings played at other pitches"
-    media = ("audio",)
-    splits = ("train", "test")
+    media: tuple[str, ...] = ("audio",)
+    splits: tuple[str, ...] = ("train", "test")
 
     def count(self, split: str) -> int:
         require_split(self, split)

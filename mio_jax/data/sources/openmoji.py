@@ -103,8 +103,8 @@ class OpenMoji:
     attribution = (
         "OpenMoji, the open-source emoji and icon project (openmoji.org); names from Unicode by the emoji package"
     )
-    media = ("image", "mask")
-    splits = ("train", "test", "test_pairs")
+    media: tuple[str, ...] = ("image", "mask")
+    splits: tuple[str, ...] = ("train", "test", "test_pairs")
 
     def __init__(self, size: int = 64) -> None:
         self.size = size

@@ -115,8 +115,8 @@ class StandardLibraryText:
     version = "1-py" + ".".join(map(str, sys.version_info[:3]))
     licence = "PSF-2.0"
     attribution = "Python documentation and standard library docstrings, Python Software Foundation"
-    media = ()
-    splits = ("train", "test")
+    media: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("train", "test")
 
     def __init__(self, length: int = 1000) -> None:
         if length < 2 * SHORTEST:
