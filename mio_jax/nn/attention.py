@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.errors import MioError
+from mio_jax.nn.chunked_attention import FLOOR, NEG, chunked_attention
 
 BACKENDS = ("auto", "xla", "chunked")
-NEG = -1e30  # score of a forbidden pair; finite, so that rows which see nothing have finite gradients
-FLOOR = -1e20  # no allowed score is as low; the row maximum is held above it, so that exp(NEG - maximum) is 0
+LONG = 1024  # from this length on, a whole score matrix costs too much memory on any device
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,18 @@ def attention(
     """
     if backend not in BACKENDS:
         raise MioError(f"model.attention is {backend!r}; it must be one of {', '.join(BACKENDS)}")
+    self_attention = q_positions is None and kv_positions is None and q.shape[1] == k.shape[1]
+    self_attention = self_attention and q_segments is kv_segments
+    if backend == "auto":
+        worth_it = jax.default_backend() == "cpu" or q.shape[1] >= LONG
+        backend = "chunked" if self_attention and worth_it else "xla"
+    if backend == "chunked":
+        if not self_attention:
+            raise MioError(
+                "model.attention 'chunked' serves whole rows attending to themselves, with the same segments for queries "
+                "and keys and no positions; use 'xla' or 'auto'"
+            )
+        return chunked_attention(q, k, v, q_segments, mask.causal)
     q_at = jnp.arange(q.shape[1]) if q_positions is None else q_positions
     kv_at = jnp.arange(k.shape[1]) if kv_positions is None else kv_positions
     return xla_attention(q, k, v, allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at))

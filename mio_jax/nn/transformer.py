@@ -15,6 +15,7 @@ from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS, MaskSpec, attention
 from mio_jax.nn.base import Module, constrain, param
 from mio_jax.nn.cache import KVCache
+from mio_jax.nn.linear import linear, swiglu
 from mio_jax.nn.norms import RMSNorm
 from mio_jax.nn.rotary import rotary_angles, rotate
 
@@ -79,15 +80,13 @@ class Attention(Module):
 
     def project(self, x: jax.Array, cos: jax.Array, sin: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B, T, D] -> rotated q [B, T, H, K], rotated k and plain v [B, T, kv_heads, K]."""
-        q, k, v = (
-            jnp.einsum("btd,dhk->bthk", x, w[...].astype(x.dtype)) for w in (self.query, self.key, self.value)
-        )
+        q, k, v = (linear(x, w[...]) for w in (self.query, self.key, self.value))
         q = constrain(q, "batch", "length", "heads", "kv")
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
     def merge(self, x: jax.Array) -> jax.Array:
         """Heads [B, T, H, K] -> [B, T, D]."""
-        return jnp.einsum("bthk,hkd->btd", x, self.out[...].astype(x.dtype))
+        return linear(x, self.out[...], inputs=2)
 
 
 class SwiGLU(Module):
@@ -100,8 +99,7 @@ class SwiGLU(Module):
         self.down = param(d, (spec.mlp_dim, spec.dim), ("mlp", "embed"), spec.init_std / (2 * spec.depth) ** 0.5)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        gate, up, down = (w[...].astype(x.dtype) for w in (self.gate, self.up, self.down))
-        return constrain(jax.nn.silu(x @ gate) * (x @ up), "batch", "length", "mlp") @ down
+        return swiglu(x, self.gate[...], self.up[...], self.down[...])
 
 
 class Block(Module):

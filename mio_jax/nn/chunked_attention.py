@@ -1,0 +1,120 @@
+"""Attention over blocks of queries with a hand-written gradient: the CPU's backend.
+
+A block of queries meets only the keys that the causal rule lets it see, so the upper triangle costs nothing; the
+gradient recomputes probabilities from the stored logsumexp, so that no [length, length] array outlives its block. The loop
+over blocks is unrolled (there are few), which gives every block static shapes and plain batched matrix products.
+
+Shape letters: B batch, G kv heads, R query heads of one kv head, T length, K head width.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+NEG = -1e30  # score of a forbidden pair; finite, so that rows which see nothing have finite gradients
+FLOOR = -1e20  # below any allowed score; the row maximum is held above it, so that exp(NEG - maximum) is 0
+MIN_BLOCK = 64
+MAX_BLOCKS = 8
+
+Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array | None]
+
+
+def query_blocks(length: int) -> list[tuple[int, int]]:
+    """[start, stop) of the blocks: at most `MAX_BLOCKS`, none but the last shorter than `MIN_BLOCK`."""
+    size = max(MIN_BLOCK, -(-length // MAX_BLOCKS))
+    return [(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _product(subscripts: str, a: jax.Array, b: jax.Array) -> jax.Array:
+    """Batched matrix product over B and G, accumulated and returned in float32."""
+    return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
+
+
+def _fold(x: jax.Array, start: int, stop: int) -> jax.Array:
+    """Queries [start, stop) of [B, G, R, T, K] as rows of one matrix for each kv head: [B, G, R * n, K]."""
+    batch, groups, share, _, width = x.shape
+    return x[:, :, :, start:stop].reshape(batch, groups, share * (stop - start), width)
+
+
+def _masked_scores(
+    q: jax.Array, k: jax.Array, segments: jax.Array | None, causal: bool, start: int, stop: int
+) -> jax.Array:
+    """float32 [B, G, R, n, keys] of the n queries [start, stop) and the keys that they may see."""
+    batch, groups, share, _, width = q.shape
+    scores = _product("bgqk,bgsk->bgqs", _fold(q, start, stop), k) * width**-0.5
+    scores = scores.reshape(batch, groups, share, stop - start, k.shape[2])
+    allowed = None
+    if causal:
+        allowed = (jnp.arange(start, stop)[:, None] >= jnp.arange(k.shape[2]))[None]
+    if segments is not None:
+        keys = segments[:, None, : k.shape[2]]
+        same = (segments[:, start:stop, None] == keys) & (keys != 0)
+        allowed = same if allowed is None else allowed & same
+    return scores if allowed is None else jnp.where(allowed[:, None, None], scores, NEG)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def chunked_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, causal: bool
+) -> jax.Array:
+    """q [B, T, G * R, K], k and v [B, T, G, K], segments int32 [B, T] or None -> [B, T, G * R, K]."""
+    return _forward(q, k, v, segments, causal)[0]
+
+
+def _forward(
+    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, causal: bool
+) -> tuple[jax.Array, Residuals]:
+    batch, length, heads, width = q.shape
+    groups = k.shape[2]
+    q = q.reshape(batch, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
+    k, v = (x.transpose(0, 2, 1, 3) for x in (k, v))
+    outs, lses = [], []
+    for start, stop in query_blocks(length):
+        seen = slice(0, stop if causal else length)
+        scores = _masked_scores(q, k[:, :, seen], segments, causal, start, stop)
+        top = jnp.maximum(scores.max(axis=-1, keepdims=True), FLOOR)
+        p = jnp.exp(scores - top)
+        total = jnp.maximum(p.sum(axis=-1, keepdims=True), 1e-30)
+        rows = p.astype(v.dtype).reshape(batch, groups, -1, p.shape[-1])
+        out = _product("bgqs,bgsk->bgqk", rows, v[:, :, seen]).reshape(*p.shape[:-1], width)
+        outs.append((out / total).astype(q.dtype))
+        lses.append(top + jnp.log(total))
+    out, lse = jnp.concatenate(outs, axis=3), jnp.concatenate(lses, axis=3)
+    merged = out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
+    return merged, (q, k, v, out, lse, segments)
+
+
+def _backward(
+    causal: bool, kept: Residuals, d_out: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, np.ndarray | None]:
+    q, k, v, out, lse, segments = kept
+    batch, groups, share, length, width = q.shape
+    d_out = d_out.reshape(batch, length, groups, share, width).transpose(0, 2, 3, 1, 4)
+    delta = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1, keepdims=True)
+    d_k, d_v = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    d_qs = []
+    for start, stop in query_blocks(length):
+        seen, block = slice(0, stop if causal else length), slice(start, stop)
+        scores = _masked_scores(q, k[:, :, seen], segments, causal, start, stop)
+        p = jnp.exp(scores - lse[:, :, :, block])
+        g = _fold(d_out, start, stop)
+        d_p = _product("bgqk,bgsk->bgqs", g, v[:, :, seen]).reshape(p.shape)
+        rows = (batch, groups, -1, p.shape[-1])
+        d_s = (p * (d_p - delta[:, :, :, block])).astype(q.dtype).reshape(rows)
+        d_v = d_v.at[:, :, seen].add(_product("bgqs,bgqk->bgsk", p.astype(g.dtype).reshape(rows), g))
+        d_k = d_k.at[:, :, seen].add(_product("bgqs,bgqk->bgsk", d_s, _fold(q, start, stop)))
+        d_qs.append(_product("bgqs,bgsk->bgqk", d_s, k[:, :, seen]).reshape(*p.shape[:-1], width))
+    scale = width**-0.5
+    d_q = (jnp.concatenate(d_qs, axis=3) * scale).astype(q.dtype)
+    d_q = d_q.transpose(0, 3, 1, 2, 4).reshape(batch, length, groups * share, width)
+    d_k = (d_k * scale).astype(k.dtype).transpose(0, 2, 1, 3)
+    d_v = d_v.astype(v.dtype).transpose(0, 2, 1, 3)
+    no_gradient = None if segments is None else np.zeros(segments.shape, jax.dtypes.float0)
+    return d_q, d_k, d_v, no_gradient
+
+
+chunked_attention.defvjp(_forward, _backward)
