@@ -67,7 +67,7 @@ class ImageVQTrainConfig(TokenizerTrainConfig):
     settings: ImageVQSettings = field(default_factory=ImageVQSettings)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: ImageLossConfig = field(default_factory=ImageLossConfig)
-    codebook_decay: float = 0.98
+    codebook_decay: float = 0.95
     revive_below: float = 0.03  # of the mean use of a code
     data_name: str = ""
     data_licence: str = ""

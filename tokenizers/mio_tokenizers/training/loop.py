@@ -97,7 +97,7 @@ def _make_step(
             state["params"], state["extra"], batch, loss_key, opponent
         )
         updates, opt = optimizer.update(grads, state["opt"], state["params"])
-        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), **aux.metrics}
+        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **aux.metrics}
         new = state | {"params": optax.apply_updates(state["params"], updates), "opt": opt, "extra": aux.extra}
         if adversary is not None:
             outputs = jax.lax.stop_gradient(aux.outputs)
