@@ -82,9 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
     outcomes = Outcomes()
-    flags = ["--golden", str(golden), *(["--recipe", args.recipe] if args.recipe else [])]
-    tests = str(Path(__file__).parent)
-    status = pytest.main(["-q", "--rootdir", str(ROOT), tests, "-m", "golden_row", *flags], plugins=[outcomes])
+    # With `=`: pytest looks for its settings near every word that could be a path.
+    flags = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), f"--golden={golden}"]
+    flags += [f"--recipe={args.recipe}"] if args.recipe else []
+    status = pytest.main(["-q", str(Path(__file__).parent), "-m", "golden_row", *flags], plugins=[outcomes])
     table, failed = report(golden, recipes, outcomes)
     print(table)
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):

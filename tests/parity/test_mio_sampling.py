@@ -58,7 +58,7 @@ def fixture(golden) -> Fixture:
 
 
 def number(digits: str) -> float:
-    """"115" is 1.15, "07" is 0.7: the first digit stands before the point."""
+    """ "115" is 1.15, "07" is 0.7: the first digit stands before the point."""
     return float(f"{digits[0]}.{digits[1:]}")
 
 
