@@ -18,7 +18,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 SUFFIXES = (".safetensors", ".model")
 CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "image_vq": "mio_tokenizers.image.tokenizer:ImageVQTokenizer",
-    "audio_rvq": "mio_tokenizers.audio:AudioRVQTokenizer",
+    "audio_rvq": "mio_tokenizers.audio:AudioTokenizer",
 }
 CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"
 FORMS = "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE or location:BINS[:point]"

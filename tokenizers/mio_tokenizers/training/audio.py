@@ -146,9 +146,10 @@ def make_loss(config: AudioRVQTrainConfig, graphdef: Any, discriminator: Any) ->
         book_key, full_key, kept_key = jax.random.split(key, 3)
         full = jax.random.bernoulli(full_key, config.full_share, wave.shape[:1])
         kept = jnp.where(full, spec.n_q, jax.random.randint(kept_key, wave.shape[:1], 1, spec.n_q + 1))
+        features, own_pitch = model.analyse(wave)
         quantized, books = rvq.train_step(
             books,
-            model.features(wave),
+            features,
             book_key,
             decay=config.codebook_decay,
             dead_below=config.dead_below,
@@ -173,9 +174,9 @@ def make_loss(config: AudioRVQTrainConfig, graphdef: Any, discriminator: Any) ->
         metrics = {f"used_{i}": _used(codes, spec.codebook_size) for i, codes in enumerate(quantized.codes)}
         if weights.pitch:
             targets = model.tone.targets(batch["f0"])
-            logs = jax.nn.log_softmax(decoded.pitch_logits)
-            # Relative to the blurred target's own entropy: 0 is perfect.
-            terms["pitch"] = jnp.mean(jnp.sum(targets * (jnp.log(targets + 1e-9) - logs), -1))
+            # The encoder names the pitch for its own use, the decoder from the codes: both learn from the same targets.
+            terms["pitch"] = losses.soft_cross_entropy(own_pitch, targets)
+            terms["pitch"] += losses.soft_cross_entropy(decoded.pitch_logits, targets)
             heard_f0 = model.tone.frequency(decoded.pitch_logits)
             metrics["in_tune"] = jnp.mean(jnp.abs(12 * jnp.log2(heard_f0 / batch["f0"])) < 0.5)
         if adversary is not None:

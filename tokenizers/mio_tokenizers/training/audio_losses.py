@@ -88,3 +88,8 @@ def discriminator_loss(real: Outputs, made: Outputs) -> jax.Array:
 def adversarial_loss(made: Outputs) -> jax.Array:
     """Least squares: made outputs towards 1; summed over discriminators."""
     return sum((jnp.mean((1 - m) ** 2) for m in made), jnp.zeros(()))
+
+
+def soft_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Divergence of softmax(logits) from the distributions `targets`, [..., n] each; 0 where they are equal."""
+    return jnp.mean(jnp.sum(targets * (jnp.log(targets + 1e-9) - jax.nn.log_softmax(logits)), -1))

@@ -1,0 +1,101 @@
+"""Sound files and checks of sound. WAV is read with SciPy; other formats need the `soundfile` package."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import scipy.io.wavfile
+
+from mio_jax.errors import MioError
+from mio_tokenizers.base import Audio
+
+SILENCE = 1e-4  # -80 dBFS
+
+
+def mono(audio: Audio) -> np.ndarray:
+    """float32 [n] of a sound [n] or [n, channels].
+
+    Raises:
+      MioError: it is empty, holds NaN or infinity, stays below -80 dBFS, or has another shape.
+    """
+    samples = np.asarray(audio.samples)
+    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+        raise MioError(
+            f"a sound is float samples [n] or [n, channels] in [-1, 1], not an array {samples.dtype} {samples.shape}"
+        )
+    if audio.rate <= 0:
+        raise MioError(f"a sound has a sampling rate of {audio.rate} Hz; it must be positive")
+    if samples.size == 0:
+        raise MioError("the sound is empty: it has no samples")
+    if not np.isfinite(samples).all():
+        raise MioError("the sound holds NaN or infinite samples; it is damaged")
+    samples = samples.astype(np.float32)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1)
+    if np.abs(samples).max() < SILENCE:
+        raise MioError("the sound is silent: every sample is below -80 dBFS")
+    return samples
+
+
+def read_audio(path: str | Path) -> Audio:
+    """A sound file, mixed down to mono float32 in [-1, 1] at its own rate.
+
+    Raises:
+      MioError: the file is absent, damaged, empty or silent, or its format needs a package that is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MioError(f"there is no sound file {path}")
+    if path.stat().st_size == 0:
+        raise MioError(f"{path} is empty (0 bytes)")
+    try:
+        audio = _read_wav(path) if path.suffix.lower() == ".wav" else _read_other(path)
+        return Audio(mono(audio), audio.rate)
+    except MioError as error:
+        raise MioError(f"{path}: {error}") from error
+
+
+def _read_wav(path: Path) -> Audio:
+    try:
+        with warnings.catch_warnings():
+            # SciPy warns of chunks that it skips, which is harmless.
+            warnings.simplefilter("ignore", scipy.io.wavfile.WavFileWarning)
+            rate, samples = scipy.io.wavfile.read(path)
+    except (ValueError, EOFError, OSError, KeyError, UnboundLocalError, ZeroDivisionError) as error:
+        raise MioError(f"this is no readable WAV file ({error})") from error
+    except Exception as error:  # struct.error and whatever else a damaged header leads SciPy into
+        raise MioError(f"this is no readable WAV file ({type(error).__name__}: {error})") from error
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif np.issubdtype(samples.dtype, np.integer):
+        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    return Audio(samples.astype(np.float32), int(rate))
+
+
+def _read_other(path: Path) -> Audio:
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MioError(
+            "only WAV can be read without the package soundfile; convert it, or install soundfile"
+        ) from error
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=False)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise MioError(f"this is no readable sound file ({error})") from error
+    return Audio(samples, int(rate))
+
+
+def write_wav(path: str | Path, audio: Audio) -> None:
+    """16-bit WAV; samples beyond [-1, 1] are clipped. Raises MioError if it cannot be written or holds NaN."""
+    samples = np.asarray(audio.samples, np.float32)
+    if not np.isfinite(samples).all():
+        raise MioError(f"cannot write {path}: the sound holds NaN or infinite samples")
+    pcm = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        scipy.io.wavfile.write(path, audio.rate, pcm)
+    except OSError as error:
+        raise MioError(f"cannot write {path}: {error}") from error

@@ -1,0 +1,79 @@
+"""Spectra of batches of waveforms in JAX: short-time Fourier magnitudes, mel and musical filter banks.
+
+Filter banks are numpy constants made once; a waveform batch is [B, N] and a spectrogram [B, frames, bins].
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def hann(length: int) -> np.ndarray:
+    """The periodic Hann window, float32 [length]."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
+
+
+def frames_of(x: jax.Array, size: int, hop: int) -> jax.Array:
+    """[B, N] -> [B, 1 + (N - size) // hop, size], views of `size` samples every `hop`."""
+    count = 1 + (x.shape[1] - size) // hop
+    if size % hop == 0:  # whole hops: slices side by side, which costs no gather (nor a scatter in the backward pass)
+        steps = size // hop
+        blocks = x[:, : (count + steps - 1) * hop].reshape(x.shape[0], count + steps - 1, hop)
+        return jnp.concatenate([blocks[:, i : i + count] for i in range(steps)], axis=-1)
+    return x[:, np.arange(count)[:, None] * hop + np.arange(size)]
+
+
+def magnitude(x: jax.Array, n_fft: int, hop: int, floor: float = 0.0) -> jax.Array:
+    """[B, N] -> [B, frames, n_fft // 2 + 1]: Hann magnitudes, frames not centred, no padding.
+
+    `floor` is added under the square root; above 0 it also keeps the gradient finite where the signal is silent.
+    """
+    spectrum = jnp.fft.rfft(frames_of(x, n_fft, hop) * hann(n_fft), axis=-1)
+    return jnp.sqrt(jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2 + floor)
+
+
+@functools.lru_cache(maxsize=32)
+def mel_filters(n_fft: int, mels: int, rate: int, low: float = 0.0, high: float | None = None) -> np.ndarray:
+    """Triangles evenly spaced on the HTK mel scale, of unit area (Slaney's norm). float32 [n_fft // 2 + 1, mels]."""
+    high = rate / 2 if high is None else high
+    ends = 2595 * np.log10(1 + np.array([low, high]) / 700)
+    centres = 700 * (10 ** (np.linspace(ends[0], ends[1], mels + 2) / 2595) - 1)
+    return _triangles(n_fft, rate, centres) * np.float32(2 / (centres[2:] - centres[:-2]))
+
+
+@functools.lru_cache(maxsize=8)
+def musical_filters(n_fft: int, rate: int, low: float, per_octave: int, bins: int) -> np.ndarray:
+    """Triangles centred `per_octave` to the octave from `low` Hz up, each summing to 1. float32 [n_fft // 2 + 1, bins].
+
+    Where the bands are narrower than the Fourier bins they interpolate between the two nearest bins.
+    """
+    centres = low * 2 ** (np.arange(-1, bins + 1) / per_octave)
+    bank = _triangles(n_fft, rate, centres)
+    positions = centres[1:-1] * n_fft / rate
+    below = np.clip(np.floor(positions).astype(int), 0, n_fft // 2 - 1)
+    share = (positions - below).astype(np.float32)
+    narrow = np.diff(centres)[1:] * n_fft / rate < 2
+    for band in np.flatnonzero(narrow):
+        bank[:, band] = 0
+        bank[below[band], band], bank[below[band] + 1, band] = 1 - share[band], share[band]
+    return bank / bank.sum(0)
+
+
+def _triangles(n_fft: int, rate: int, centres: np.ndarray) -> np.ndarray:
+    """Triangle i rises from centre i to i + 1 and falls to i + 2. float32 [n_fft // 2 + 1, len(centres) - 2]."""
+    frequencies = np.linspace(0, rate / 2, n_fft // 2 + 1)[:, None]
+    rise = (frequencies - centres[:-2]) / (centres[1:-1] - centres[:-2])
+    fall = (centres[2:] - frequencies) / (centres[2:] - centres[1:-1])
+    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+
+
+def log_mel(x: jax.Array, n_fft: int, hop: int, mels: int, rate: int, high: float | None = None) -> jax.Array:
+    """[B, N] -> [B, frames, mels] as the codec losses want it: reflected edges, log of at least 1e-5."""
+    edge = (n_fft - hop) // 2
+    padded = jnp.pad(x, ((0, 0), (edge, edge)), mode="reflect")
+    mel = magnitude(padded, n_fft, hop, 1e-9) @ mel_filters(n_fft, mels, rate, 0.0, high)
+    return jnp.log(jnp.maximum(mel, 1e-5))
