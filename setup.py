@@ -36,6 +36,7 @@ DATA = [
     "msgpack>=1.1,<2",
     "pillow>=11,<14",
     "scipy>=1.15,<2",
+    "soundfile>=0.13,<0.15",
 ]
 
 FRONT = [
