@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -44,6 +45,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 
 HEAVY = ("tensorflow", "tensorflow_text", "tensorflow_datasets", "seqio", "grain", "ml_collections", "array_record")
+# The loader is made of Grain's classes. Whatever needs it imports it where it is used.
+NEED_THEM = ("mio_jax.data.loader",)
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -130,8 +133,8 @@ def test_type_checking_imports_are_free() -> None:
 
 
 def test_core_imports_without_the_data_libraries() -> None:
-    """Every module of both packages, in a process where TensorFlow, SeqIO, Grain and ml_collections do not exist."""
-    names = [n for n, _ in modules() if not n.endswith("__main__")]
+    """Every module but the loader, in a process where TensorFlow, SeqIO, Grain and ml_collections do not exist."""
+    names = [n for n, _ in modules() if not n.endswith("__main__") and n not in NEED_THEM]
     script = f"""
 import sys, importlib
 class Blocked:
@@ -148,7 +151,8 @@ for name in {names!r}:
 print(failed)
 sys.exit(bool(failed))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tokenizers")])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
 
 
