@@ -127,9 +127,10 @@ def train_step(
         new_average = decay * average + (1 - decay) * sums
         if revive:
             picks = jax.random.randint(key, (embed.shape[0],), 0, vectors.shape[0])
-            # As if it had just been chosen `dead_below` times: it gets a few steps to win vectors before it is judged.
-            new_average = jnp.where(dead[:, None], vectors[picks] * dead_below, new_average)
-            new_size = jnp.where(dead, dead_below, new_size)
+            # With the mean use as its history, a new row is judged by what it wins, not by its birth.
+            mean_use = vectors.shape[0] / embed.shape[0]
+            new_average = jnp.where(dead[:, None], vectors[picks] * mean_use, new_average)
+            new_size = jnp.where(dead, mean_use, new_size)
         total = jnp.sum(new_size)
         smoothed = (new_size + epsilon) / (total + embed.shape[0] * epsilon) * total
         return RVQState(new_average / smoothed[:, None], new_average, new_size)

@@ -22,10 +22,15 @@ NOISE_PERIOD = 16384  # samples after which the noise repeats
 NYQUIST_MARGIN = 0.47  # harmonics above this share of the rate are silent
 
 
+def _share(hop: int) -> np.ndarray:
+    """How far each sample lies on the way from one frame middle to the next. float32 [hop]."""
+    return (np.arange(hop, dtype=np.float32) + 0.5) / hop
+
+
 def _segments(x: jax.Array, hop: int) -> jax.Array:
     """[B, T, C] -> [B, T + 1, hop, C]: straight lines between frame middles, from half a hop before the first one."""
     padded = jnp.concatenate([x[:, :1], x, x[:, -1:]], 1)
-    share = ((np.arange(hop, dtype=np.float32) + 0.5) / hop)[:, None]
+    share = _share(hop)[:, None]
     return padded[:, :-1, None] * (1 - share) + padded[:, 1:, None] * share
 
 
@@ -41,14 +46,15 @@ def interpolate(x: jax.Array, hop: int) -> jax.Array:
 
 
 def phase_of(f0: jax.Array, hop: int, rate: int) -> tuple[jax.Array, jax.Array]:
-    """f0 [B, T] in Hz -> the fundamental's frequency [B, N] in Hz and its phase [B, N] in cycles."""
+    """f0 [B, T] in Hz -> frequency in Hz and phase in cycles of the fundamental, [B, T + 1, hop] each.
+
+    Like the segments of `_segments` they begin half a hop before the first sample.
+    """
     frequency = _segments(f0[..., None], hop)[..., 0]
-    cycles = frequency / rate
-    within = jnp.cumsum(cycles, -1)
+    within = jnp.cumsum(frequency / rate, -1)
     # Whole cycles are dropped hop by hop, so that float32 holds the phase of a long sound as well as of a short one.
-    starts = jnp.cumsum(within[..., -1] % 1.0, -1)
-    starts = jnp.pad(starts[:, :-1], ((0, 0), (1, 0)))
-    return _trim(frequency, hop), _trim((within + starts[..., None] % 1.0), hop)
+    starts = jnp.cumsum(within[..., -1] % 1.0, -1) % 1.0
+    return frequency, within + jnp.pad(starts[:, :-1], ((0, 0), (1, 0)))[..., None]
 
 
 def harmonics(f0: jax.Array, levels: jax.Array, hop: int, rate: int) -> jax.Array:
@@ -63,9 +69,15 @@ def harmonics(f0: jax.Array, levels: jax.Array, hop: int, rate: int) -> jax.Arra
     """
     frequency, phase = phase_of(jax.lax.stop_gradient(f0), hop, rate)
     number = np.arange(1, levels.shape[-1] + 1, dtype=np.float32)
-    audible = (frequency[..., None] * number < NYQUIST_MARGIN * rate).astype(levels.dtype)
-    waves = jnp.sin(2 * jnp.pi * ((phase[..., None] * number) % 1.0)) * audible
-    return jnp.sum(waves * interpolate(levels, hop), -1)
+    audible = frequency[..., None] * number < NYQUIST_MARGIN * rate
+    waves = jnp.where(audible, jnp.sin(2 * jnp.pi * ((phase[..., None] * number) % 1.0)), 0)  # [B, T + 1, hop, K]
+    # Between two frame middles the levels are straight lines, so the sum over harmonics is two small matrix products
+    # and the levels of every sample are never written out: half the time of a training step on a CPU.
+    padded = jnp.concatenate([levels[:, :1], levels, levels[:, -1:]], 1)
+    ends = jnp.stack([padded[:, :-1], padded[:, 1:]], -1)  # [B, T + 1, K, 2]
+    sums = jnp.einsum("bsnk,bske->bsne", jax.lax.stop_gradient(waves), ends)
+    share = _share(hop)
+    return _trim(sums[..., 0] * (1 - share) + sums[..., 1] * share, hop)
 
 
 @functools.lru_cache(maxsize=4)
