@@ -43,7 +43,7 @@ def causal_loss(
     """
     targets, weights = next_token_targets(batch)
     hidden = model.hidden(batch["tokens"], batch["positions"], batch["segment_ids"])
-    losses = blocked_cross_entropy(
+    total, losses = blocked_cross_entropy(
         hidden, model.output_table(), targets, weights, z_loss=z_loss, block_size=block_size
     )
     modality = jnp.roll(batch["modality_ids"], -1, axis=1)  # of the target; what is rolled in has weight 0
@@ -51,4 +51,4 @@ def causal_loss(
     for i, name in enumerate(modalities):
         sums[f"loss/{name}"] = jnp.where(modality == i, losses, 0.0).sum()
         sums[f"weight/{name}"] = jnp.where(modality == i, weights, 0.0).sum()
-    return losses.sum(), sums
+    return total, sums

@@ -1,11 +1,15 @@
 """Cross-entropy against a large vocabulary without the logits of a whole batch.
 
-Shape letters: B rows, T tokens of a row, D model width, V vocabulary.
+The gradient is computed in the forward pass, block by block while a block's logits are at hand: the summed loss has one
+scalar cotangent, so the backward pass only scales what is there. Logits are made once and never kept.
+
+Shape letters: B rows, T tokens of a row, W tokens of a row in one block, D model width, V vocabulary.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +18,26 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.nn.base import constrain
 
-LOGITS_BYTES = 128 << 20  # float32 logits held at once, on each device, where the caller leaves the block size open
+# Float32 logits held at once on each device, where the caller leaves the block size open. On a CPU they should stay in
+# the cache; elsewhere blocks should be large enough to keep the device busy.
+LOGITS_BYTES = {"cpu": 8 << 20}
+LOGITS_BYTES_ELSEWHERE = 256 << 20
 
-Residuals = tuple[jax.Array, ...]
+
+class Blocks(NamedTuple):
+    """What one loss needs, with T cut into blocks of W (padded to a multiple); `used` blocks hold all that has weight."""
+
+    hidden: jax.Array  # [B, blocks * W, D]
+    targets: jax.Array  # int32 [B, blocks * W]
+    weights: jax.Array  # float32 [B, blocks * W]
+    used: jax.Array  # int32 scalar
 
 
 def tokens_per_block(vocab_size: int) -> int:
     """How many tokens (over all devices of the mesh in force) may have their logits in memory together."""
     mesh = jax.sharding.get_abstract_mesh()
     devices = 1 if mesh.empty else mesh.size
-    return max(1, devices * LOGITS_BYTES // (4 * vocab_size))
+    return max(1, devices * LOGITS_BYTES.get(jax.default_backend(), LOGITS_BYTES_ELSEWHERE) // (4 * vocab_size))
 
 
 def blocked_cross_entropy(
@@ -34,114 +48,140 @@ def blocked_cross_entropy(
     *,
     z_loss: float = 0.0,
     block_size: int | None = None,
-) -> jax.Array:
-    """weights * (logsumexp(logits) - logits[target] + z_loss * logsumexp(logits)^2) of every token, float32 [B, T].
+) -> tuple[jax.Array, jax.Array]:
+    """Sum over tokens of weight * (logsumexp(logits) - logits[target] + z_loss * logsumexp(logits)^2).
 
-    Rows are cut along T, so that a batch sharded over devices stays where it is. One block's logits exist at a time:
-    a single block keeps them for the gradient, several compute them again.
+    Rows are cut along T, so that a batch sharded over devices stays where it is. Within each row, tokens without weight
+    are moved behind the others, and blocks that then hold nothing but them are not computed.
 
     Args:
-      hidden: [B, T, D]. table: [V, D], logits = hidden . table.
+      hidden: [B, T, D]. table: [V, D], logits = hidden . table. The loss is differentiated by these two only.
       targets: int32 [B, T] in [0, V). weights: float32 [B, T].
-      block_size: tokens a block; None: what `LOGITS_BYTES` allows.
+      block_size: tokens a block; None: what fits a fixed amount of memory.
+
+    Returns:
+      The sum, a float32 scalar, and what each token contributed to it, float32 [B, T], which carries no gradient.
     """
     if block_size is not None and block_size < 1:
         raise MioError(f"block_size of the cross-entropy is {block_size}; it must be positive")
     rows, length, _ = hidden.shape
-    per_block = block_size or tokens_per_block(table.shape[0])
-    blocks = -(-length // max(1, per_block // rows))
-    width = -(-length // blocks)  # tokens of a row in one block; the last block is padded up to it
-    blocks = -(-length // width)
-    if blocks == 1:
-        return _cross_entropy(hidden, table, targets, weights, z_loss)
-    pad = blocks * width - length
-    cut = lambda x: jnp.moveaxis(
-        jnp.pad(x, ((0, 0), (0, pad)) + ((0, 0),) * (x.ndim - 2)).reshape(rows, blocks, width, *x.shape[2:]), 1, 0
-    )
-    losses = _scanned_cross_entropy(cut(hidden), table, cut(targets), cut(weights), z_loss)
-    return jnp.moveaxis(losses, 0, 1).reshape(rows, blocks * width)[:, :length]
+    most = max(1, (block_size or tokens_per_block(table.shape[0])) // rows)
+    blocks = -(-length // most)
+    width = -(-length // blocks)
+    table = constrain(table, "vocab", None)  # gathered once, not once a block
+    total, losses = _summed(hidden, table, targets, jax.lax.stop_gradient(weights), z_loss, width)
+    return total, jax.lax.stop_gradient(losses)
 
 
-def _logits(hidden: jax.Array, table: jax.Array) -> jax.Array:
-    logits = jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
-    return constrain(logits, "batch", "length", "vocab")
+def _cut(hidden: jax.Array, targets: jax.Array, weights: jax.Array, width: int) -> tuple[Blocks, jax.Array]:
+    """The blocks, and for each token of a row its place in them, int32 [B, T]."""
+    length = weights.shape[1]
+    bare = weights == 0.0
+    order = jnp.argsort(bare, axis=1, stable=True)
+    place = jnp.argsort(order, axis=1)
+    gather = lambda x: jnp.take_along_axis(x, order, axis=1)
+    pad = -length % width
+    tail = lambda x: jnp.pad(x, ((0, 0), (0, pad)) + ((0, 0),) * (x.ndim - 2))
+    hidden = jnp.take_along_axis(hidden, order[..., None], axis=1)
+    longest = (~bare).sum(axis=1).max()
+    return Blocks(tail(hidden), tail(gather(targets)), tail(gather(weights)), -(-longest // width)), place
 
 
-def _losses(logits: jax.Array, targets: jax.Array, z_loss: float) -> tuple[jax.Array, jax.Array]:
-    """Loss and logsumexp [B, T]."""
+def _block_loss(
+    hidden: jax.Array, table: jax.Array, targets: jax.Array, z_loss: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Logits [B, W, V], logsumexp [B, W] and unweighted losses [B, W] of one block."""
+    logits = jnp.einsum("bwd,vd->bwv", hidden, table, preferred_element_type=jnp.float32)
+    logits = constrain(logits, "batch", None, "vocab")
     lse = jax.nn.logsumexp(logits, axis=-1)
-    loss = lse - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return (loss + z_loss * lse**2 if z_loss else loss), lse
+    losses = lse - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    return logits, lse, (losses + z_loss * lse**2 if z_loss else losses)
 
 
-def _gradients(
-    logits: jax.Array, lse: jax.Array, hidden: jax.Array, table: jax.Array, targets: jax.Array, g: jax.Array, z_loss: float
+def _block_gradients(
+    logits: jax.Array,
+    lse: jax.Array,
+    hidden: jax.Array,
+    table: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    z_loss: float,
 ) -> tuple[jax.Array, jax.Array]:
-    """Gradients to hidden (its dtype) and table (float32), `g` [B, T] being that to the unweighted losses."""
-    p_scale = g * (1.0 + 2.0 * z_loss * lse) if z_loss else g
+    """Of the block's weighted sum: to hidden [B, W, D] in its dtype, to the transposed table, float32 [D, V]."""
+    scale = weights * (1.0 + 2.0 * z_loss * lse) if z_loss else weights
     hit = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
-    d = jnp.exp(logits - lse[..., None]) * p_scale[..., None] - jnp.where(hit, g[..., None], 0.0)
+    d = jnp.exp(logits - lse[..., None]) * scale[..., None] - jnp.where(hit, weights[..., None], 0.0)
     d = d.astype(hidden.dtype)
-    d_hidden = jnp.einsum("btv,vd->btd", d, table)
-    d_table = jnp.einsum("btv,btd->vd", d, hidden, preferred_element_type=jnp.float32)
-    return d_hidden.astype(hidden.dtype), d_table
+    to_hidden = jnp.einsum("bwv,vd->bwd", d, table)
+    # [D, V] rather than [V, D]: XLA transposes the first operand, and the narrow one is the cheap one to transpose.
+    to_table = jnp.einsum("bwd,bwv->dv", hidden, d, preferred_element_type=jnp.float32)
+    return to_hidden.astype(hidden.dtype), constrain(to_table, None, "vocab")
 
 
-def _no_gradient(x: jax.Array) -> np.ndarray:
-    return np.zeros(x.shape, jax.dtypes.float0)
+def _loop(
+    hidden: jax.Array,
+    table: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    z_loss: float,
+    width: int,
+    gradients: bool,
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """Weighted losses [B, T] and, if asked for, the gradients of their sum: [B, T, D], [V, D]."""
+    rows, length, dim = hidden.shape
+    if width == length:
+        logits, lse, losses = _block_loss(hidden, table, targets, z_loss)
+        if not gradients:
+            return weights * losses, None, None
+        d_hidden, d_table = _block_gradients(logits, lse, hidden, table, targets, weights, z_loss)
+        return weights * losses, d_hidden, jax.lax.optimization_barrier(d_table).T
+    blocks, place = _cut(hidden, targets, weights, width)
+
+    def body(i: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        at = i * width
+        h, t, w = (jax.lax.dynamic_slice_in_dim(x, at, width, axis=1) for x in blocks[:3])
+        logits, lse, losses = _block_loss(h, table, t, z_loss)
+        put = lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, at, axis=1)
+        if not gradients:
+            return (put(carry[0], w * losses),)
+        d_hidden, d_table = _block_gradients(logits, lse, h, table, t, w, z_loss)
+        return put(carry[0], w * losses), put(carry[1], d_hidden), carry[2] + d_table
+
+    start: tuple[jax.Array, ...] = (jnp.zeros(blocks.weights.shape, jnp.float32),)
+    if gradients:
+        start += (jnp.zeros_like(blocks.hidden), jnp.zeros((dim, table.shape[0]), jnp.float32))
+    done = jax.lax.fori_loop(0, blocks.used, body, start)
+    losses = jnp.take_along_axis(done[0], place, axis=1)
+    if not gradients:
+        return losses, None, None
+    return losses, jnp.take_along_axis(done[1], place[..., None], axis=1), jax.lax.optimization_barrier(done[2]).T
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _cross_entropy(
-    hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array, z_loss: float
-) -> jax.Array:
-    return weights * _losses(_logits(hidden, table), targets, z_loss)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _summed(
+    hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array, z_loss: float, width: int
+) -> tuple[jax.Array, jax.Array]:
+    losses, _, _ = _loop(hidden, table, targets, weights, z_loss, width, gradients=False)
+    return losses.sum(), losses
 
 
 def _forward(
-    hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array, z_loss: float
-) -> tuple[jax.Array, Residuals]:
-    logits = _logits(hidden, table)
-    loss, lse = _losses(logits, targets, z_loss)
-    return weights * loss, (logits, lse, loss, hidden, table, targets, weights)
+    hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array, z_loss: float, width: int
+) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    losses, d_hidden, d_table = _loop(hidden, table, targets, weights, z_loss, width, gradients=True)
+    return (losses.sum(), losses), (d_hidden, d_table.astype(table.dtype), targets, weights)
 
 
-def _backward(z_loss: float, kept: Residuals, g: jax.Array) -> tuple[jax.Array | np.ndarray, ...]:
-    logits, lse, loss, hidden, table, targets, weights = kept
-    d_hidden, d_table = _gradients(logits, lse, hidden, table, targets, g * weights, z_loss)
-    return d_hidden, d_table.astype(table.dtype), _no_gradient(targets), g * loss
+def _backward(
+    z_loss: float, width: int, kept: tuple[jax.Array, ...], g: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array | np.ndarray, ...]:
+    d_hidden, d_table, targets, weights = kept
+    return (
+        (g[0] * d_hidden).astype(d_hidden.dtype),
+        (g[0] * d_table).astype(d_table.dtype),
+        np.zeros(targets.shape, jax.dtypes.float0),
+        jnp.zeros_like(weights),  # the caller has cut their gradient off
+    )
 
 
-_cross_entropy.defvjp(_forward, _backward)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _scanned_cross_entropy(
-    hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array, z_loss: float
-) -> jax.Array:
-    """The same with a leading axis of blocks on everything but the table."""
-    return _scanned_forward(hidden, table, targets, weights, z_loss)[0]
-
-
-def _scanned_forward(
-    hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array, z_loss: float
-) -> tuple[jax.Array, Residuals]:
-    block = lambda _, x: (None, _losses(_logits(x[0], table), x[1], z_loss))
-    _, (loss, lse) = jax.lax.scan(block, None, (hidden, targets))
-    return weights * loss, (lse, loss, hidden, table, targets, weights)
-
-
-def _scanned_backward(z_loss: float, kept: Residuals, g: jax.Array) -> tuple[jax.Array | np.ndarray, ...]:
-    lse, loss, hidden, table, targets, weights = kept
-
-    def block(d_table: jax.Array, x: Residuals) -> tuple[jax.Array, jax.Array]:
-        h, e, t, d_loss = x
-        d_hidden, d = _gradients(_logits(h, table), e, h, table, t, d_loss, z_loss)
-        return d_table + d, d_hidden
-
-    start = jnp.zeros(table.shape, jnp.float32)
-    d_table, d_hidden = jax.lax.scan(block, start, (hidden, lse, targets, g * weights))
-    return d_hidden, d_table.astype(table.dtype), _no_gradient(targets), g * loss
-
-
-_scanned_cross_entropy.defvjp(_scanned_forward, _scanned_backward)
+_summed.defvjp(_forward, _backward)
