@@ -15,11 +15,15 @@ from mio_jax.evaluate import pictures, probes, sounds, stats, text
 from mio_jax.evaluate.context import Context, media
 from mio_jax.evaluate.context import text as text_of
 from mio_jax.protocols import Direction, Generated
+from mio_tokenizers.image.io import picture_mask
 
 if TYPE_CHECKING:
     from mio_jax.data.records import Record
 
 Scores = dict[str, np.ndarray]  # "value", and more under names of their own; float [n], nan where not applicable
+
+
+TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
 
 
 class Metric(Protocol):
@@ -157,7 +161,7 @@ class MaskIoU:
     def __init__(self, direction: Direction, records: Sequence[Record], context: Context) -> None:
         self.context, self.direction = context, direction
         train = context.pictures([record["mask"] for record in context.train_records(direction)])
-        self.average = pictures.mask_of(train).mean(0) >= 0.5
+        self.average = np.stack([picture_mask(p) for p in train]).mean(0) >= 0.5
         blind = [pictures.iou(pictures.resize_mask(self.average, *t.shape), t) for t in self._true(records)]
         self.note = f"the average training mask for every picture: {np.mean(blind):.3f}"
 
@@ -171,7 +175,7 @@ class MaskIoU:
         values = np.zeros(len(records))
         true = self._true(records)
         for i, picture in zip(made, decoded, strict=True):
-            values[i] = pictures.iou(pictures.resize_mask(pictures.mask_of(picture), *true[i].shape), true[i])
+            values[i] = pictures.iou(pictures.resize_mask(picture_mask(picture), *true[i].shape), true[i])
         return values
 
     def __call__(self, answers: Sequence[Generated], records: Sequence[Record]) -> Scores:
@@ -198,7 +202,8 @@ class PictureRank:
     """How near the generated picture is to the true one, against other held-out pictures, in a space of pixel features.
 
     A model that ignores its prompt cannot win: whatever it draws, the true picture is nearest once in 32 times.
-    Two probes, fitted on training pictures, read attributes of the prompt off the picture.
+    Two probes, fitted on training pictures, read attributes of the prompt off the picture: which of the five skin
+    tones, where the prompt names one, and which group of emoji.
     """
 
     likelihood = False
@@ -211,10 +216,11 @@ class PictureRank:
         train = context.train_records(direction)
         seen = context.pictures([record["image"] for record in train])
         self.space = pictures.FeatureSpace.fit(seen)
-        self.probes = {
-            "skin tone": probes.RidgeProbe.fit(pictures.palette(seen), [r["meta/tone"] for r in train], penalty=1.0),
-            "group": probes.RidgeProbe.fit(self.space(seen), [r["meta/group"] for r in train], penalty=1.0),
-        }
+        toned = [i for i, record in enumerate(train) if record["meta/tone"] in TONES]
+        self.tone = probes.RidgeProbe.fit(
+            pictures.palette(seen[toned]), [train[i]["meta/tone"] for i in toned], penalty=100.0
+        )
+        self.group = probes.RidgeProbe.fit(self.space(seen), [r["meta/group"] for r in train], penalty=30.0)
         true = np.stack(context.raw_of(direction, records, "image"))
         self.true = self.space(true)
         self.note = f"a blind ranking has {np.mean(1 / np.arange(1, size + 1)):.3f}; colour, edges, outline, palette"
@@ -223,16 +229,15 @@ class PictureRank:
         spans = [media(answer, "image")[:1] for answer in answers]
         made = [i for i, span in enumerate(spans) if span]
         rank = np.full(len(records), 1.0 / self.sets.shape[1])
-        tones = ("light", "medium-light", "medium", "medium-dark", "dark")
-        toned = np.asarray([record["meta/tone"] in tones for record in records])
+        toned = np.asarray([record["meta/tone"] in TONES for record in records])
         tone, group = np.where(toned, 0.0, np.nan), np.zeros(len(records))
         if made:
             drawn = self.context.pictures([spans[i][0] for i in made])
             features = self.space(drawn)
             distance = np.linalg.norm(self.true[self.sets[made]] - features[:, None], axis=-1)
             rank[made] = stats.reciprocal_ranks(-distance)
-            read_tone = self.probes["skin tone"](pictures.palette(drawn))
-            read_group = self.probes["group"](features)
+            read_tone = self.tone(pictures.palette(drawn))
+            read_group = self.group(features)
             for k, i in enumerate(made):
                 tone[i] = float(read_tone[k] == records[i]["meta/tone"]) if toned[i] else np.nan
                 group[i] = float(read_group[k] == records[i]["meta/group"])
@@ -255,7 +260,7 @@ class ShapeAndColour:
         train = context.train_records(direction)
         seen = context.pictures([record["image"] for record in train])
         self.colour = pictures.ColourProbe.fit(seen, [record["meta/colour"] for record in train])
-        self.shape = probes.RidgeProbe.fit(pictures.outline(seen), [record["meta/shape"] for record in train])
+        self.shape = probes.RidgeProbe.fit(pictures.outline(seen), [record["meta/shape"] for record in train], 100.0)
         self.note = (
             f"{len(self.colour.names)} colours and {len(self.shape.labels)} shapes; nothing drawn counts as wrong"
         )

@@ -13,18 +13,14 @@ import numpy as np
 GRID = 8  # colours and edges are pooled to GRID x GRID cells
 SHAPE_GRID = 12  # and the outline, brought to one size and place, to this many
 LEVELS = 5  # of each of red, green and blue in a palette
-BACKGROUND_DISTANCE = 48.0  # RGB distance from the border's colour from which a pixel counts as drawn
+SMALLEST_INSIDE = 12  # pixels that peeling leaves at least
+BACKGROUND_DISTANCE = 60.0  # RGB distance from the border's colour from which a pixel counts as drawn
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     """Intersection over union of two bool arrays; two empty masks agree."""
     union = np.logical_or(a, b).sum()
     return float(np.logical_and(a, b).sum() / union) if union else 1.0
-
-
-def mask_of(picture: np.ndarray) -> np.ndarray:
-    """The mask that a white-on-black picture [..., height, width, 3] shows."""
-    return picture.astype(np.float32).mean(-1) >= 127.5
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -113,7 +109,7 @@ class FeatureSpace:
 
 @dataclass(frozen=True)
 class ColourProbe:
-    """The named colour nearest to the mean colour of what is drawn."""
+    """The named colour nearest to the main colour of what is drawn."""
 
     names: tuple[str, ...]
     colours: np.ndarray  # float64 [names, 3]
@@ -121,19 +117,30 @@ class ColourProbe:
     @classmethod
     def fit(cls, pictures: np.ndarray, labels: Sequence[str]) -> ColourProbe:
         names, label = tuple(sorted(set(labels))), np.asarray(labels)
-        means = mean_colour(pictures)
-        return cls(names, np.stack([np.median(means[label == name], 0) for name in names]))
+        found = main_colour(pictures)
+        return cls(names, np.stack([np.median(found[label == name], 0) for name in names]))
 
     def __call__(self, pictures: np.ndarray) -> list[str]:
-        distance = ((mean_colour(pictures)[:, None] - self.colours) ** 2).sum(-1)
+        distance = ((main_colour(pictures)[:, None] - self.colours) ** 2).sum(-1)
         return [self.names[i] for i in distance.argmin(1)]
 
 
-def mean_colour(pictures: np.ndarray) -> np.ndarray:
-    """Mean colour of what is drawn (of the whole picture where nothing is), float64 [n, 3] in [0, 1]."""
-    drawn = foreground_of(pictures)
-    drawn = np.where(drawn.any((1, 2), keepdims=True), drawn, True)[..., None]
-    return (pictures * drawn).sum((1, 2)) / drawn.sum((1, 2)) / 255.0
+def main_colour(pictures: np.ndarray) -> np.ndarray:
+    """Median colour of the inside of what is drawn (of the whole picture where nothing is), float64 [n, 3] in [0, 1].
+
+    Up to two rings of pixels are peeled off first: edges mix with the background.
+    """
+    colours = []
+    for picture, drawn in zip(smooth(pictures), foreground_of(pictures), strict=True):
+        inside = drawn if drawn.any() else ~drawn
+        for _ in range(2):
+            padded = np.pad(inside, 1)
+            peeled = inside & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]
+            if peeled.sum() < SMALLEST_INSIDE:
+                break
+            inside = peeled
+        colours.append(np.median(picture[inside], 0))
+    return np.stack(colours).astype(np.float64) / 255.0
 
 
 def outline(pictures: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from mio_jax.evaluate.context import Context
 from mio_jax.protocols import Direction, Generated, Segment
 from mio_tokenizers.base import Audio
+from mio_tokenizers.image.io import mask_picture
 
 if TYPE_CHECKING:
     from mio_jax.data.records import Record
@@ -73,8 +74,8 @@ class SampleWriter:
         field = next((name for name, value in record.items() if value is segment.value), None)
         if field is not None:
             raw = self._context.raw_of(self._direction, [record], field)[0]
-            if field == "mask":  # white on black
-                return np.repeat(raw[..., None] * np.uint8(255), 3, -1)
+            if field == "mask":
+                return mask_picture(raw)
             return raw
         if segment.kind == "image":
             return self._context.pictures([segment.value])[0]

@@ -41,13 +41,9 @@ def test_iou_by_hand() -> None:
     assert pictures.iou(a, b) == pytest.approx(4 / 12)
 
 
-def test_masks() -> None:
-    picture = np.zeros((2, 2, 3), np.uint8)
-    picture[0] = 200
-    np.testing.assert_array_equal(pictures.mask_of(picture), [[True, True], [False, False]])
-    np.testing.assert_array_equal(
-        pictures.resize_mask(pictures.mask_of(picture), 4, 2), [[True] * 2] * 2 + [[False] * 2] * 2
-    )
+def test_resize_mask() -> None:
+    half = np.asarray([[True, True], [False, False]])
+    np.testing.assert_array_equal(pictures.resize_mask(half, 4, 2), [[True] * 2] * 2 + [[False] * 2] * 2)
     np.testing.assert_array_equal(pictures.resize_mask(np.eye(4, dtype=bool), 2, 2), np.eye(2, dtype=bool))
 
 
@@ -56,8 +52,10 @@ def test_foreground_and_colour(drawn: tuple[np.ndarray, list[str], list[str]]) -
     foreground = pictures.foreground_of(seen)
     assert 0.05 < foreground.mean() < 0.5
     assert not pictures.foreground_of(np.full((1, 8, 8, 3), 250, np.uint8)).any()
-    mean = pictures.mean_colour(seen)
-    assert np.abs(mean[0] - np.asarray(COLOURS[colours[0]]) / 255).max() < 0.2
+    found = pictures.main_colour(seen)
+    assert np.abs(found[0] - np.asarray(COLOURS[colours[0]]) / 255).max() < 0.05
+    # Nothing drawn: the colour of everything.
+    np.testing.assert_allclose(pictures.main_colour(np.full((1, 8, 8, 3), 51, np.uint8)), 0.2)
 
 
 def test_probes_read_shape_and_colour_of_unseen_pictures(drawn: tuple[np.ndarray, list[str], list[str]]) -> None:
