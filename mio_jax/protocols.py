@@ -27,7 +27,7 @@ class Segment(NamedTuple):
     """A piece of an example before it becomes ids.
 
     kind "text": `value` is a string, in which the token space's special strings stand for their ids;
-    kind "image": int32 codes [tokens]; kind "audio": int32 codes [layers, frames] (the layers given are the layers written).
+    kind "image": int32 codes [tokens]; kind "audio": int32 codes [layers, frames] (the layers given are written).
     `supervised`: whether its tokens, media tags included, carry loss where only responses do.
     """
 
@@ -37,7 +37,7 @@ class Segment(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One unpacked sequence, all [length]: int32 tokens, int32 modality index, float32 loss weight of each token as a target."""
+    """One unpacked sequence, all [length]: int32 tokens and modality indices, float32 weights of tokens as targets."""
 
     tokens: np.ndarray
     modality_ids: np.ndarray
@@ -110,8 +110,10 @@ class Recipe(Protocol):
 
     def build_model(self, spec: Any, key: jax.Array) -> Model: ...
 
-    def loss(self, model: Model, batch: dict[str, jax.Array], *, z_loss: float = 0.0) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Summed loss (float32 scalar) and sums to add over micro-batches: `weight`, and per modality `loss/NAME`, `weight/NAME`."""
+    def loss(
+        self, model: Model, batch: dict[str, jax.Array], *, z_loss: float = 0.0
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Summed loss (float32 scalar), and sums to add over micro-batches: `weight`, `loss/NAME`, `weight/NAME`."""
         ...
 
     def register_tasks(self, records_dir: str) -> None:
@@ -132,6 +134,14 @@ class Recipe(Protocol):
         ...
 
     def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...
+
+    def prompt(self, content: list[Segment], style: str) -> list[Segment]:
+        """A user's content as the model was trained to be asked: "base" as it stands, "chat" as a user turn."""
+        ...
+
+    def stop_strings(self, style: str) -> tuple[str, ...]:
+        """Special strings that end a response, besides the end of the sequence."""
+        ...
 
     def grammar(self, space: TokenSpace) -> Any:
         """The modality grammar of this token space (`mio_jax.generate.Grammar`)."""

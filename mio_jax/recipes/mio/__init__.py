@@ -21,6 +21,8 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "encode": "features",
     "parse": "features",
     "grammar": "generation",
+    "prompt": "generation",
+    "stop_strings": "generation",
 }
 
 

@@ -1,0 +1,191 @@
+"""Any modality out of any modality, from a trained run. Media stand where their placeholders do; those without one
+follow the text of a chat turn, and come before a text that is to be continued. What comes out is written as .png, .wav
+and .txt files, with the ids beside them.
+
+  mio generate --run runs/quickstart --prompt "Please generate an image according to the caption. red heart" --out out/
+  mio generate --run runs/quickstart --image cat.png --prompt "Provide a one-sentence caption for the provided image."
+  mio generate --run runs/quickstart --audio note.wav --prompt "Please describe this sound." --greedy
+  mio generate --run runs/quickstart --prompt "Please generate a sound according to the given description. flute" \
+--expect audio --n 4 --seed 7
+  mio generate --run runs/quickstart --image a.png --prompt "<image_placeholder_0> The caption of this image is:" --base
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mio_jax.errors import MioError
+from mio_jax.protocols import Generated, Segment
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUMMARY = "any modality out of any modality, from a trained run"
+
+Content = list[tuple[str, Any]]
+
+_PLACEHOLDER = re.compile(r"<(image|audio|speech)_placeholder_(\d+)>")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    parser.add_argument(
+        "--prompt", default="", metavar="TEXT", help="may hold <image_placeholder_0>, <audio_placeholder_0>"
+    )
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeatable")
+    parser.add_argument("--audio", action="append", default=[], metavar="FILE", help="a sound; repeatable")
+    parser.add_argument("--out", default="out", metavar="DIR", help="where the results go (default: out/)")
+    parser.add_argument("--stage", metavar="NAME", help="use this stage's weights (default: the last stage's)")
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument("--chat", action="store_const", const="chat", dest="style", help="ask as a chat turn")
+    style.add_argument(
+        "--base", action="store_const", const="base", dest="style", help="let the model continue the prompt"
+    )
+    parser.add_argument(
+        "--expect", choices=("text", "image", "audio"), default="", help="what the response begins with"
+    )
+    parser.add_argument("--n", type=int, default=1, metavar="N", help="responses, with seeds SEED, SEED+1, ...")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--top-k", type=int, default=0, help="0: off")
+    parser.add_argument("--top-p", type=float, default=0.9, help="1: off")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="1: off")
+    parser.add_argument("--greedy", action="store_true", help="always the likeliest token")
+    parser.add_argument("--beams", type=int, default=1, help="beam search over so many (no grammar)")
+    parser.add_argument("--no-grammar", action="store_true", help="nothing holds image and sound spans to their form")
+
+
+def run(args: argparse.Namespace) -> int:
+    check(args)
+    content, loose = read_prompt(args)  # before the model is loaded: a bad file should not cost a minute
+
+    from mio_jax.generate.engine import Engine
+    from mio_jax.generate.sampling import SamplingConfig
+    from mio_jax.train.compilation import use_compilation_cache
+    from mio_jax.train.run import load_run
+
+    beams = args.beams > 1
+    sampling = SamplingConfig(
+        temperature=1.0 if beams else args.temperature,
+        top_k=0 if beams else args.top_k,
+        top_p=1.0 if beams else args.top_p,
+        repetition_penalty=args.repetition_penalty,
+        greedy=args.greedy,
+        num_beams=args.beams,
+    )
+    use_compilation_cache()
+    run_ = load_run(args.run, stage=args.stage)
+    style = args.style or run_.config.stages[-1].style
+    segments = run_.recipe.prompt(tokenize(arrange(content, loose, style), run_.tokenizers), style)
+    system = {"system": run_.config.data.system_prompt} if run_.config.data.system_prompt else {}
+    prompt = run_.recipe.encode(segments, run_.tokenizers, run_.space, **system).tokens
+    length = run_.config.data.length
+    if len(prompt) >= length:
+        raise MioError(
+            f"the prompt has {len(prompt)} tokens, but the context of {args.run} holds {length}: shorten the text or"
+            " leave out media"
+        )
+    stops = (run_.space.eos, *(run_.space.special(s) for s in run_.recipe.stop_strings(style)))
+    grammar = None if args.no_grammar or beams else run_.recipe.grammar(run_.space).replace(begin=args.expect)
+    engine = Engine(
+        run_.graphdef,
+        run_.params,
+        run_.space,
+        run_.recipe.resolve_model(run_.config.model, run_.space.vocab_size),
+        length,
+    )
+    responses = engine.generate(
+        [prompt] * args.n,
+        sampling,
+        max_new_tokens=min(args.max_new_tokens, length - len(prompt)),
+        stop_ids=stops,
+        seeds=[args.seed + i for i in range(args.n)],
+        grammar=grammar,
+    )
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for i, ids in enumerate(responses):
+        answer = run_.recipe.parse(ids, run_.tokenizers, run_.space)
+        write_response(out, i, args.seed + i, prompt, ids, answer, run_.tokenizers)
+    return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuses what cannot work, before anything is loaded."""
+    if not args.prompt and not args.image and not args.audio:
+        raise MioError("nothing to answer: give --prompt, --image or --audio")
+    for name, value in (("--n", args.n), ("--max-new-tokens", args.max_new_tokens)):
+        if value < 1:
+            raise MioError(f"{name} is {value}; it must be at least 1")
+    if not 0 <= args.seed <= 2**32 - 1 - args.n:
+        raise MioError(f"--seed is {args.seed}; it must be 0 or more and below 2**32")
+
+
+def read_prompt(args: argparse.Namespace) -> tuple[Content, Content]:
+    """("text", str), ("image", picture) and ("audio", Audio) in the prompt's order, and the media it does not name.
+
+    Raises MioError on unreadable files and on placeholders without a file.
+    """
+    from mio_tokenizers.audio.io import read_audio
+    from mio_tokenizers.image.io import read_image
+
+    media = {"image": [read_image(f) for f in args.image], "audio": [read_audio(f) for f in args.audio]}
+    content: Content = []
+    used: set[tuple[str, int]] = set()
+    at = 0
+    for match in _PLACEHOLDER.finditer(args.prompt):
+        kind, number = "image" if match[1] == "image" else "audio", int(match[2])
+        if number >= len(media[kind]):
+            raise MioError(f"the prompt names {match[0]}, but {len(media[kind])} --{kind} files were given")
+        content += [("text", args.prompt[at : match.start()]), (kind, media[kind][number])]
+        used.add((kind, number))
+        at = match.end()
+    content.append(("text", args.prompt[at:]))
+    loose = [(kind, item) for kind, items in media.items() for i, item in enumerate(items) if (kind, i) not in used]
+    return [(kind, value) for kind, value in content if kind != "text" or value], loose
+
+
+def arrange(content: Content, loose: Content, style: str) -> Content:
+    """Media without a placeholder go where training had them: on the line after a chat's text, before a base text."""
+    if style == "base" or not loose:
+        return [*loose, *content]
+    return [*content, *([("text", "\n")] if content else []), *loose]
+
+
+def tokenize(content: Content, tokenizers: Any) -> list[Segment]:
+    """Media become codes."""
+    made = {"image": lambda v: tokenizers.image.encode(v), "audio": lambda v: tokenizers.audio.encode(v)}
+    return [Segment(kind, made[kind](value) if kind in made else value) for kind, value in content]
+
+
+def write_response(
+    out: Path, number: int, seed: int, prompt: np.ndarray, ids: np.ndarray, answer: Generated, tokenizers: Any
+) -> None:
+    """NNN.txt with the text (media as file names), NNN_K.png and NNN_K.wav, and NNN.json with the ids."""
+    from PIL import Image
+
+    from mio_tokenizers.audio.io import write_wav
+
+    words, files = [], []
+    for segment in answer.segments:
+        if segment.kind == "text":
+            words.append(segment.value)
+            continue
+        path = out / f"{number:03d}_{len(files)}.{'png' if segment.kind == 'image' else 'wav'}"
+        if segment.kind == "image":
+            Image.fromarray(tokenizers.image.decode(segment.value)).save(path)
+        else:
+            write_wav(path, tokenizers.audio.decode(segment.value))
+        files.append(path.name)
+        words.append(f"[{path.name}]")
+    text = "".join(words)
+    (out / f"{number:03d}.txt").write_text(text + "\n", encoding="utf-8")
+    facts = {"seed": seed, "prompt_ids": prompt.tolist(), "ids": ids.tolist(), "files": files, "error": answer.error}
+    (out / f"{number:03d}.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    note = f"  (unreadable: {answer.error})" if answer.error else ""
+    print(f"{out / f'{number:03d}'}  {text!r}{note}", flush=True)
