@@ -146,7 +146,7 @@ def _unreadable(where: Path, error: object) -> MioError:
 
 @contextlib.contextmanager
 def _writing(directory: Path) -> Iterator[None]:
-    """Turns a failed write into one line. TensorStore reports one as a ValueError with the system's code in its text."""
+    """Turns a failed write into one line. TensorStore's is a ValueError with the system's code in its text."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ def use_compilation_cache() -> None:
     The folder is named after the machine's processor, because programs compiled for one CPU may not run on another that
     shares the home directory. A folder that cannot be written only costs the time saved.
     """
-    if jax.config.read("jax_compilation_cache_dir"):
+    if getattr(jax.config, "jax_compilation_cache_dir", None):
         return
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / "mio_jax" / f"compiled-{_processor()}"

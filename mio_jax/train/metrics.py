@@ -63,8 +63,8 @@ class MetricsWriter:
         if tensorboard:
             from tensorboardX import SummaryWriter
 
-            # A mark at which TensorBoard forgets what a killed process recorded beyond the step restored. The step is in
-            # the name because names have seconds only, and a file of the same name would be overwritten.
+            # `purge`: where TensorBoard forgets what a killed process recorded beyond the step restored. The step is
+            # in the name because names have seconds only, and a file of the same name would be overwritten.
             purge = global_step + 1 if (directory / "tensorboard").is_dir() else None
             self._events = SummaryWriter(
                 str(directory / "tensorboard"), purge_step=purge, filename_suffix=f".{global_step:09d}"

@@ -45,6 +45,8 @@ def train(config: RunConfig) -> None:
         if first is None:
             print(f"run {run_dir} is finished: {len(config.stages)} stages, {total} steps", flush=True)
             return
+        if jax.process_count() > 1:  # only the first process's place in the data would be saved
+            raise MioError(f"training on {jax.process_count()} processes is not supported yet; start a single one")
         parts = assemble(config)
         check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
         mesh = make_mesh(config.mesh)

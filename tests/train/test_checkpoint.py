@@ -76,18 +76,23 @@ def test_donating_what_is_being_saved_does_not_change_it(tmp_path: Path) -> None
             assert data == {"next": n}
 
 
-def test_keeps_the_newest_and_reads_only_what_is_committed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [("params",), (), ("commit_success.txt",), ("_CHECKPOINT_METADATA", "data")])
+def test_keeps_the_newest_and_reads_only_what_is_committed(tmp_path: Path, left: tuple[str, ...]) -> None:
+    """`left`: what a kill in the middle of its deletion left of the oldest checkpoint."""
     assert latest_step(tmp_path / "nothing") is None
     with Checkpoints(tmp_path, 2) as checkpoints:
         for n in (2, 4, 6):
             checkpoints.save(n, state(), {}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "6"]
-    # What a kill leaves: a folder still under its temporary name, and an old one whose deletion was begun.
-    shutil.copytree(tmp_path / "6", tmp_path / "8.orbax-checkpoint-tmp")
-    shutil.rmtree(tmp_path / "4" / "params")
+    shutil.copytree(tmp_path / "6", tmp_path / "8.orbax-checkpoint-tmp")  # never renamed
+    for item in (tmp_path / "4").iterdir():
+        if item.name not in left:
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
     assert latest_step(tmp_path) == 6
     with Checkpoints(tmp_path, 2) as checkpoints:
+        checkpoints.restore(6, abstract(state()))
         checkpoints.save(8, state(), {}, {})
+    assert latest_step(tmp_path) == 8
     assert sorted(p.name for p in tmp_path.iterdir()) == ["6", "8"]
 
 
