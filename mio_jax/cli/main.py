@@ -38,11 +38,12 @@ EXAMPLES = """\
 first steps:
   mio quickstart                                         the whole way, on real media, in half an hour on two cores
   mio data list                                          every task and mixture, with counts
-  mio data show mio_openmoji_text_to_image --out shown/   look at examples, with their pictures and sounds
+  mio data show mio_openmoji_text_to_image --out shown/  look at examples, with their pictures and sounds
   mio train --config configs/quickstart.py               train by a config file
   mio train --config configs/quickstart.py --config.stages.alignment.steps=50 --config.model.depth=4
   mio train --run runs/quickstart                        resume a run from its own folder
-  mio generate --run runs/quickstart --prompt "an image of a red heart" --out out/
+  mio generate --run runs/quickstart --expect image --out out/ \\
+      --prompt "Please generate an image according to the caption. red heart"
   mio eval --run runs/quickstart && mio report --run runs/quickstart
 
 `mio COMMAND --help` explains one command. Docs: docs/quickstart.md, docs/configuration.md.

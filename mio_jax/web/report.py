@@ -268,8 +268,9 @@ def commands(run: RunFiles) -> str:
     return f"""<h2 id="next">Go on</h2>
 <p class="soft">From the folder of the repository.</p>
 <pre><code># ask for something, by words or by files
-.venv/bin/mio generate --run {where} --prompt "an image of a red heart" --out out/
-.venv/bin/mio generate --run {where} --image out/0.png --out out/ \\
+.venv/bin/mio generate --run {where} --expect image --out out/ \\
+    --prompt "Please generate an image according to the caption. red heart"
+.venv/bin/mio generate --run {where} --image out/000_0.png --out out/ \\
     --prompt "Provide a one-sentence caption for the provided image."
 
 # what it was trained on
