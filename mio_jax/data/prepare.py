@@ -276,6 +276,8 @@ def _finish(
     }
     for job in jobs:
         job.entry_path.unlink()
+    for left in hidden.glob(f"*{records.PARTIAL}"):  # of a killed writer
+        left.unlink()
     (hidden / PLAN).unlink()
     records.write_json(hidden / MANIFEST, manifest)
     old = final.with_name(f".{final.name}.old")

@@ -27,6 +27,7 @@ from mio_jax.errors import MioError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+PARTIAL = ".partial"  # how the names of unfinished files end
 _ARRAY = 1  # msgpack extension type: rank, dimensions, then int32 data, all little-endian
 # One record a chunk: the loader reads in shuffled order, where larger chunks would be decompressed for one record.
 _WRITE_OPTIONS = "group_size:1"
@@ -85,7 +86,8 @@ class RecordWriter:
 
         self.path = path
         self.count = 0
-        self._partial = path.with_name(path.name + ".partial")
+        # Its own name: a runner may give one shard to two workers, of which the first to finish wins.
+        self._partial = path.with_name(f"{path.name}.{os.getpid()}-{id(self)}{PARTIAL}")
         self._file = self._guard(ArrayRecordWriter, str(self._partial), _WRITE_OPTIONS)
 
     def _guard(self, call: Any, *arguments: Any) -> Any:
@@ -129,7 +131,7 @@ def sha256_of(path: pathlib.Path) -> str:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Atomic, and on disk when it returns."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with partial.open("w") as file:
             json.dump(value, file, indent=1, sort_keys=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import re
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from mio_jax.cli.main import main
 from mio_jax.config import TokenizersConfig
 from mio_jax.config_loading import load_config_file
 from mio_jax.data.loader import make_loader
-from mio_jax.nn.base import state, to_pure_dict
+from mio_jax.nn.base import split_model, to_pure_dict
 from mio_jax.protocols import load_recipe
 from mio_tokenizers import load_set
 from mio_tokenizers.audio.codec import Codec, CodecSpec
@@ -28,19 +29,26 @@ from mio_tokenizers.image.tokenizer import ImageVQTokenizer
 CONFIG = "configs/quickstart.py"
 
 
+def untrained(build: Any) -> dict[str, Any]:
+    """Parameters of a model, random without compiling its initialisation."""
+    rng = np.random.default_rng(0)
+    abstract = to_pure_dict(split_model(build)[1])
+    return jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(np.float32), abstract)
+
+
 @pytest.fixture(scope="module")
 def tokenizer_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    folder, key, rng = tmp_path_factory.mktemp("tokenizers"), jax.random.key(0), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("tokenizers"), np.random.default_rng(0)
     about = {"name": "nothing", "licence": "none", "attribution": "nobody"}
-    settings = ImageVQSettings(channels=(8, 8, 8), encoder_blocks=(0, 0, 0), decoder_blocks=(0, 0, 0))
-    params = to_pure_dict(state(ImageVQ(settings, key=key)))
+    settings = ImageVQSettings(image_size=32, channels=(4, 4), encoder_blocks=(0, 0), decoder_blocks=(0, 0))
     book = rng.normal(size=(settings.codes, settings.code_dim)).astype(np.float32)
-    ImageVQTokenizer.from_training(settings, params, book).save(folder / "image.safetensors", about)
+    image = ImageVQTokenizer.from_training(settings, untrained(functools.partial(ImageVQ, settings)), book)
+    image.save(folder / "image.safetensors", about)
     seanet = SEANetSpec(n_filters=2, strides=(8, 5, 4, 4), dimension=8, lstm_layers=0, weight_norm=False)
     spec = CodecSpec(seanet=seanet, n_q=4, codebook_size=256)
     books = rng.normal(size=(4, 256, 8)).astype(np.float32)
-    codec = to_pure_dict(state(Codec(spec, key=key)))
-    AudioTokenizer.from_training(spec, codec, books).save(folder / "audio.safetensors", about)
+    audio = AudioTokenizer.from_training(spec, untrained(functools.partial(Codec, spec)), books)
+    audio.save(folder / "audio.safetensors", about)
     return str(folder / "image.safetensors"), str(folder / "audio.safetensors")
 
 
@@ -71,8 +79,7 @@ def test_prepare_says_what_it_made_and_keeps_it(flags, capfd):
 def test_list_shows_every_task_and_mixture_with_counts(flags, capfd):
     assert main(["data", "list", *flags]) == 0
     out, err = capfd.readouterr()
-    tasks, mixtures = load_recipe("mio").register_tasks, re.findall(r"^(mio_\w+) +\w+ \d+%", out, re.MULTILINE)
-    assert tasks is not None
+    mixtures = re.findall(r"^(mio_\w+) +mio_\w+ \d+%", out, re.MULTILINE)
     assert re.search(r"mio_openmoji_text_to_image +text -> image +openmoji +6 +6 ", out)
     assert {"mio_pairs", "mio_sft", "mio_all"} <= set(mixtures)
     assert "not prepared" not in out
@@ -94,7 +101,7 @@ def test_show_prints_examples_and_writes_their_media(flags, tmp_path, capfd, sty
         assert len(files) == (4 if suffix == ".png" else 2)
         assert all(str(path) in shown and path.suffix == suffix for path in files)
         if suffix == ".png":
-            assert Image.open(files[0]).size == (64, 64)
+            assert Image.open(files[0]).size == (32, 32)
         else:
             assert read_audio(files[0]).samples.shape == (16000,)
             assert " playing " in shown
@@ -152,7 +159,7 @@ def test_the_quickstarts_batches_come_out_of_the_prepared_records(flags):
     recipe, tokenizers = load_recipe(config.recipe), load_set(config.tokenizers)
     recipe.register_tasks(config.data.records_dir)
     space = recipe.token_space(tokenizers)
-    for stage in (config.stages[0], config.stages[-1]):
+    for stage, modalities in ((config.stages[0], {0, 1, 2}), (config.stages[1], {0, 1, 2}), (config.stages[3], {0, 1})):
         encode = functools.partial(recipe.encode, tokenizers=tokenizers, space=space, supervise=stage.supervise)
         loader = make_loader(config, stage, encode, seed=0)
         batch = next(loader)
@@ -162,4 +169,5 @@ def test_the_quickstarts_batches_come_out_of_the_prepared_records(flags):
         assert filled.mean() > 0.8
         np.testing.assert_array_equal(batch["modality_ids"][filled], space.modality_ids(batch["tokens"])[filled])
         assert (batch["loss_weights"][filled] > 0).mean() > 0.15
-        assert set(np.unique(batch["modality_ids"])) == {0, 1, 2}
+        # A fixed composition has every modality in every batch; a mixture has pictures at least.
+        assert modalities <= set(np.unique(batch["modality_ids"]))

@@ -75,6 +75,7 @@ def test_an_interrupted_set_goes_on_behind_its_finished_shards(tmp_path, toy_sou
     with pytest.raises(Killed):
         prepare(toys.config(folder), toys.tokenizers(), report=stop_in_second_shard)
     assert not (folder / "toy").exists()
+    (folder / ".toy.partial" / f"x{records.PARTIAL}").write_text("what SIGKILL leaves behind")
     toy_source.made.clear()
     seen = []
     prepare(toys.config(folder), toys.tokenizers(), report=lambda *now: seen.append(now))
@@ -176,3 +177,26 @@ def test_no_space_for_the_manifest_leaves_no_set(tmp_path, toy_source, monkeypat
     with pytest.raises(MioError, match="No space left on device"):
         prepare(toys.config(tmp_path), toys.tokenizers())
     assert not (tmp_path / "toy").exists()
+
+
+def test_beam_makes_the_same_bytes(tmp_path, toy_source, monkeypatch):
+    pytest.importorskip("apache_beam")
+    from mio_jax.data.prepare_beam import beam_runner
+
+    monkeypatch.setattr(module, "SHARD_EXAMPLES", 50)
+    monkeypatch.setattr("mio_tokenizers.load_set", lambda config: toys.tokenizers())
+    prepare(toys.config(tmp_path), toys.tokenizers())
+    seen = []
+    runner = beam_runner(["--runner=DirectRunner", "--direct_running_mode=in_memory"])
+    folder = tmp_path / "beam"
+    prepare(toys.config(folder), toys.tokenizers(), runner=runner, report=lambda *now: seen.append(now))
+    assert seen[-1] == ("toy", 162, 162)
+    assert all_bytes(folder / "toy") == all_bytes(tmp_path / "toy")
+
+
+def test_beam_that_is_not_installed_is_one_clear_line(monkeypatch):
+    from mio_jax.data.prepare_beam import beam_runner
+
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(MioError, match=r"pip install 'mio_jax\[beam\]'"):
+        beam_runner()
