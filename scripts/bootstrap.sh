@@ -13,7 +13,6 @@ cd "$(dirname "$0")/.." || exit 1
 
 what="${1:-base}"
 venv=".venv"
-need_mb="${MIO_NEED_MB:-4000}"
 case "$what" in
   base) target=(-e .) ;;
   dev) target=(-e ".[dev]") ;;
@@ -73,6 +72,9 @@ for stamp in "$what" $([ "$what" = base ] && echo dev); do
 done
 
 # ------------------------------------------------------------------------------------------ room to install
+need_mb=4000
+ls "$venv"/.stamp-* > /dev/null 2>&1 && need_mb=1000 # most of it is there already
+need_mb="${MIO_NEED_MB:-$need_mb}"
 free_mb="$(df -Pm . 2>/dev/null | awk 'NR == 2 { print $4 }')"
 if [ -n "$free_mb" ] && [ "$free_mb" -lt "$need_mb" ]; then
   fail "the disk is too full: installing needs $need_mb MB in $PWD, and $free_mb MB are free"
@@ -105,7 +107,7 @@ show() { # one moving line on a terminal, the large downloads elsewhere
   fi
 }
 
-echo "installing packages into $venv (once; about 2 GB, a few minutes)"
+echo "installing packages into $venv (once; about 3.5 GB, a few minutes)"
 "$venv/bin/python" -m pip install --disable-pip-version-check ${constraints:+-c "$constraints"} "${target[@]}" 2>&1 | tee "$log" | show
 if [ "${PIPESTATUS[0]}" -ne 0 ]; then
   cp "$log" "$venv/install.log" 2>/dev/null

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOOLS = (
     *("bash", "sh", "env", "dirname", "cat", "awk", "df", "date", "tail", "head", "grep", "sed"),
-    *("tr", "cut", "tee", "cp", "rm", "mkdir", "make", "cksum"),
+    *("tr", "cut", "tee", "cp", "rm", "mkdir", "ls", "make", "cksum"),
 )
 
 # An interpreter that answers what the installer asks and notes it, so that no test installs gigabytes.
