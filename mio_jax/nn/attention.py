@@ -106,3 +106,30 @@ def attention(
     q_at = jnp.arange(q.shape[1]) if q_positions is None else q_positions
     kv_at = jnp.arange(k.shape[1]) if kv_positions is None else kv_positions
     return xla_attention(q, k, v, allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at))
+
+
+def cached_attention(q: jax.Array, keys: jax.Array, values: jax.Array, allowed: jax.Array) -> jax.Array:
+    """Softmax attention of new tokens to a cache, in plain batched products that read the cache as it lies.
+
+    Args:
+      q: [batch, n, heads, head_dim].
+      keys, values: [batch, kv_heads, length, head_dim]; query head i uses kv head i // (heads // kv_heads).
+      allowed: bool [batch, n, length].
+
+    Returns:
+      [batch, n, heads, head_dim] in q's dtype; a query that may see nothing sees the mean of all.
+    """
+    batch, n, heads, head_dim = q.shape
+    kv_heads, length = keys.shape[1:3]
+    # The queries of a group stand together in one axis: a product whose result has to be transposed costs a copy.
+    q = (q * head_dim**-0.5).reshape(batch, n, kv_heads, -1, head_dim).transpose(0, 2, 3, 1, 4)
+    q = q.reshape(batch, kv_heads, -1, head_dim)
+    heads_first = ((0, 1), (0, 1))
+    scores = jax.lax.dot_general(q, keys, (((3,), (3,)), heads_first), preferred_element_type=jnp.float32)
+    scores = scores.reshape(batch, kv_heads, -1, n, length)
+    scores = jnp.where(allowed[:, None, None], scores, NEG)
+    p = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+    p = (p / p.sum(axis=-1, keepdims=True)).astype(values.dtype).reshape(batch, kv_heads, -1, length)
+    out = jax.lax.dot_general(p, values, (((3,), (2,)), heads_first))
+    out = out.reshape(batch, kv_heads, -1, n, head_dim).transpose(0, 3, 1, 2, 4)
+    return out.reshape(batch, n, heads, head_dim)

@@ -5,6 +5,7 @@ Shape letters: B batch, T tokens of a row, D model width, H heads, K head width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.errors import MioError
-from mio_jax.nn.attention import BACKENDS, MaskSpec, attention
-from mio_jax.nn.base import Module, constrain, param
+from mio_jax.nn.attention import BACKENDS, MaskSpec, attention, cached_attention
+from mio_jax.nn.base import List, Module, constrain, param
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.linear import linear, swiglu
 from mio_jax.nn.norms import RMSNorm
@@ -123,28 +124,31 @@ class Block(Module):
         return self.feed_forward(x + self.attention.merge(seen))
 
     def extend(
-        self, x: jax.Array, cos: jax.Array, sin: jax.Array, cache: KVCache, layer: jax.Array, seen: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Like `__call__` for tokens at slots `cache.index...`; writes them to the caches of `layer` and reads these.
+        self,
+        x: jax.Array,
+        cos: jax.Array,
+        sin: jax.Array,
+        cached: tuple[jax.Array, jax.Array],
+        index: jax.Array,
+        allowed: jax.Array,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """Like `__call__` for n tokens at slots `index...` of this layer's cache, which it writes and reads.
 
-        `seen`: bool [batch, length], the slots in use once these tokens are written.
+        Args:
+          x: [B, n, D].
+          cached: keys and values, [B, kv_heads, length, K].
+          allowed: bool [B, n, length], the slots that each token may see once all are written.
+
+        Returns:
+          (states [B, n, D], keys and values).
         """
-        q, k, v = self.attention.project(self.attention_norm(x), cos, sin)
-        at = (layer, 0, cache.index, 0, 0)
-        keys = jax.lax.dynamic_update_slice(cache.k, k[None].astype(cache.k.dtype), at)
-        values = jax.lax.dynamic_update_slice(cache.v, v[None].astype(cache.v.dtype), at)
-        row = lambda c: jax.lax.dynamic_index_in_dim(c, layer, keepdims=False)
-        out = attention(
-            q,
-            row(keys),
-            row(values),
-            mask=CAUSAL,
-            q_segments=jnp.ones(x.shape[:2], jnp.int32),
-            kv_segments=seen.astype(jnp.int32),
-            q_positions=cache.index + jnp.arange(x.shape[1]),
-            backend="xla",
+        q, *new = self.attention.project(self.attention_norm(x), cos, sin)
+        keys, values = (
+            jax.lax.dynamic_update_slice(old, now.swapaxes(1, 2).astype(old.dtype), (0, 0, index, 0))
+            for old, now in zip(cached, new, strict=True)
         )
-        return self.feed_forward(x + self.attention.merge(out)), keys, values
+        seen = cached_attention(q, keys, values, allowed)
+        return self.feed_forward(x + self.attention.merge(seen)), (keys, values)
 
 
 class Decoder(Module):
@@ -215,12 +219,24 @@ class Decoder(Module):
         """
         seen = jax.lax.dynamic_update_slice(cache.valid, valid, (0, cache.index))
         cos, sin = self._angles(positions)
+        slots = cache.index + jnp.arange(tokens.shape[1])
+        allowed = seen[:, None] & (slots[None, :, None] >= jnp.arange(cache.length)[None, None])
+        x = self._embed(tokens)
+        written = []
+        # Not scanned: a step is so little work that slicing each layer's weights out of the stack would cost as much.
+        for layer, k, v in zip(self._unstacked(), cache.k, cache.v, strict=True):
+            x, kept = layer.extend(x, cos, sin, (k, v), cache.index, allowed)
+            written.append(kept)
+        keys, values = zip(*written, strict=True)
+        return self.final_norm(x), KVCache(keys, values, seen, cache.index + tokens.shape[1])
 
-        def body(carry, scanned):  # the cache is carried and written in place; as a scanned output it would be copied
-            x, k, v = carry
-            layer, i = scanned
-            return layer.extend(x, cos, sin, cache._replace(k=k, v=v), i, seen), None
+    def _unstacked(self) -> Sequence[Block]:
+        if isinstance(self.layers, List):
+            return self.layers
+        return [jax.tree.map(lambda w, i=i: w[i], self.layers) for i in range(self.spec.depth)]
 
-        start = (self._embed(tokens), cache.k, cache.v)
-        (x, k, v), _ = jax.lax.scan(body, start, (self.layers, jnp.arange(self.spec.depth)))
-        return self.final_norm(x), KVCache(k, v, seen, cache.index + tokens.shape[1])
+    def for_decoding(self) -> Decoder:
+        """The same model arranged for many calls of `extend`: its layers apart, its weights in the compute dtype."""
+        model = jax.tree.map(lambda w: w.astype(self.spec.dtype), self)
+        model.layers = List(model._unstacked())
+        return model
