@@ -46,9 +46,9 @@ def get_config() -> AudioRVQTrainConfig:
         # Codebooks that follow quickly: the encoder moves fast in so short a training.
         codebook_decay=0.95,
         dead_below=0.1,
-        optim=TokenizerOptimConfig(steps=2500, batch_size=16, learning_rate=2e-3, warmup_steps=50, final_ratio=0.02),
-        checkpoint_every=250,
-        log_every=50,
+        optim=TokenizerOptimConfig(steps=1800, batch_size=16, learning_rate=2e-3, warmup_steps=50, final_ratio=0.02),
+        checkpoint_every=200,
+        log_every=20,
         data_name="TimGM6mb.sf2 as shipped in pretty-midi 0.2 (train split of the instrument notes)",
         data_licence="GPL-2.0",
         data_attribution="TimGM6mb SoundFont by Tim Brechbill; recordings played at other pitches",
