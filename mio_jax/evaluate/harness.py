@@ -150,17 +150,15 @@ def evaluate_direction(direction: Direction, context: Context, engine: Engine, r
     other = stats.derangement([tuple(r[field] for field in differs) for r in records], context.config.seed)
     shuffled = [direction.shuffle(record, records[j]) for record, j in zip(records, other, strict=True)]
     metric: Metric = METRICS[direction.metric](direction, records, context)
+    answers, controls = _answers(direction, records, shuffled, context, engine)
+    value, control = metric(answers, records), metric(controls, records)
+    ceiling = metric([Generated(tuple(direction.target(record))) for record in records], records)
     if metric.likelihood:
-        value, control, shown = _rank(direction, metric, records, shuffled, context, engine)
-        ceiling: Scores = {}
-        texts = [Generated((Segment("text", s),)) for s in shown]
-    else:
-        texts, controls = _answers(direction, records, shuffled, context, engine)
-        value, control = metric(texts, records), metric(controls, records)
-        ceiling = metric([Generated(tuple(direction.target(record))) for record in records], records)
+        ranks, control_ranks = _rank(direction, metric, records, shuffled, context, engine)
+        value, control = {**ranks, **value}, {**control_ranks, **control}
     writer = SampleWriter(run_dir, direction, context)
     for i in range(min(settings.report_examples, len(records))):
-        writer.add(records[i], texts[i], f"{metric.label}: {value['value'][i]:.2f}")
+        writer.add(records[i], answers[i], metric.remark(value, i))
     writer.finish()
     return {
         "metric": metric.label,
@@ -184,7 +182,7 @@ def _compare(value: Scores, control: Scores, ceiling: Scores, name: str) -> dict
         "n": result.n,
         "sigmas": round(result.sigmas, 2) if np.isfinite(result.sigmas) else None,
     }
-    if ceiling:
+    if name in ceiling:
         entry["ceiling"] = round(float(ceiling[name][applies].mean()), 5)
     return entry
 
@@ -234,11 +232,10 @@ def _rank(
     shuffled: Sequence[Record],
     context: Context,
     engine: Engine,
-) -> tuple[Scores, Scores, list[str]]:
+) -> tuple[Scores, Scores]:
     """Ranks of the true texts among the metric's candidates, with the conditioning and with another example's."""
     from mio_jax.train.progress import Progress
 
-    texts = [direction.target(record)[0].value for record in records]
     # The end counts too: a name that the model would go on with is not the name.
     end = Segment("text", next(iter(direction.options.get("stop", ())), ""))
     targets = [context.encode_answer([*direction.target(record), end]) for record in records]
@@ -254,8 +251,7 @@ def _rank(
             for i, row, some in zip(rows, got, candidates, strict=True):
                 scores[i] = row / np.asarray([len(c) for c in some])
             progress.update(rows.stop)
-    best = [texts[sets[i][int(scores[i].argmax())]] for i in range(n)]
-    return metric.ranks(scores[:n]), metric.ranks(scores[n:]), best
+    return metric.ranks(scores[:n]), metric.ranks(scores[n:])
 
 
 def describe(entry: dict[str, Any]) -> str:

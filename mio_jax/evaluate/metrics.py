@@ -27,7 +27,8 @@ TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
 
 
 class Metric(Protocol):
-    """`likelihood`: the metric ranks given texts by the model's likelihood (see `harness`) and generates nothing."""
+    """`likelihood`: the value comes from ranking given texts by the model's likelihood (see `harness`), the call only
+    scores what is generated beside it."""
 
     label: str  # what the value is, for people
     likelihood: bool
@@ -41,8 +42,31 @@ class Metric(Protocol):
         """What a reader of the number should know."""
         ...
 
+    def remark(self, scores: Scores, index: int) -> str:
+        """About one example, for the report."""
+        ...
 
-class CaptionRank:
+
+class _Plain:
+    """Remarks with every score that applies to an example."""
+
+    def remark(self, scores: Scores, index: int) -> str:
+        parts = {name: values[index] for name, values in scores.items() if np.isfinite(values[index])}
+        if len(parts) == 1:
+            return f"score {parts['value']:.2f}"
+        return ", ".join(f"{name} {score:.2g}" for name, score in parts.items() if name != "value")
+
+
+class _Ranked:
+    """Remarks with the rank of the true one; `sets` are the candidates."""
+
+    sets: np.ndarray
+
+    def remark(self, scores: Scores, index: int) -> str:
+        return f"the true one ranks {round(1 / scores['value'][index])} of {self.sets.shape[1]}"
+
+
+class CaptionRank(_Ranked):
     """How high the true text stands among those of other held-out examples, by mean log-likelihood a token."""
 
     likelihood = True
@@ -54,7 +78,8 @@ class CaptionRank:
         self.note = f"by log-likelihood a token; a blind ranking has {np.mean(1 / np.arange(1, size + 1)):.3f}"
 
     def __call__(self, answers: Sequence[Generated], records: Sequence[Record]) -> Scores:
-        raise TypeError("this metric ranks by likelihood; call `ranks`")
+        words = [text.word_f1(text_of(a), r["caption"]) for a, r in zip(answers, records, strict=True)]
+        return {"words of a generated caption (F1)": np.asarray(words)}
 
     @staticmethod
     def ranks(scores: np.ndarray) -> Scores:
@@ -63,7 +88,7 @@ class CaptionRank:
         return {"value": reciprocal, "first of all": (reciprocal == 1.0).astype(np.float64)}
 
 
-class Answer:
+class Answer(_Plain):
     """Short answers, compared after normalisation; beside it what the most frequent answer to such a question gets."""
 
     likelihood = False
@@ -96,7 +121,7 @@ class Answer:
         }
 
 
-class SoundDescription:
+class SoundDescription(_Plain):
     """Whether a description "INSTRUMENT playing NOTE" names the right instrument and the right note."""
 
     likelihood = False
@@ -116,7 +141,7 @@ class SoundDescription:
         return _mean_of(instrument=np.asarray(instrument), note=np.asarray(note))
 
 
-class SoundMatch:
+class SoundMatch(_Plain):
     """Whether a generated sound plays the note that was asked for, on the instrument that was asked for.
 
     The note is measured (within 50 cents). The instrument is that of the nearest training sound, all of them passed
@@ -152,7 +177,7 @@ class SoundMatch:
         return {**_mean_of(note=note, instrument=instrument), "both": note * instrument}
 
 
-class MaskIoU:
+class MaskIoU(_Plain):
     """Overlap of the generated mask with the exact one of the drawing. No picture in the answer: 0."""
 
     likelihood = False
@@ -160,7 +185,7 @@ class MaskIoU:
 
     def __init__(self, direction: Direction, records: Sequence[Record], context: Context) -> None:
         self.context, self.direction = context, direction
-        train = context.pictures([record["mask"] for record in context.train_records(direction)])
+        train = context.pictures([record["mask"] for record in context.train_records(direction, 400)])
         self.average = np.stack([picture_mask(p) for p in train]).mean(0) >= 0.5
         blind = [pictures.iou(pictures.resize_mask(self.average, *t.shape), t) for t in self._true(records)]
         self.note = f"the average training mask for every picture: {np.mean(blind):.3f}"
@@ -198,7 +223,7 @@ class InterleavedAnswer(MaskIoU):
         }
 
 
-class PictureRank:
+class PictureRank(_Ranked):
     """How near the generated picture is to the true one, against other held-out pictures, in a space of pixel features.
 
     A model that ignores its prompt cannot win: whatever it draws, the true picture is nearest once in 32 times.
@@ -249,7 +274,7 @@ class PictureRank:
         }
 
 
-class ShapeAndColour:
+class ShapeAndColour(_Plain):
     """Whether the generated picture shows the shape and the colour that were asked for, read off by fixed probes."""
 
     likelihood = False

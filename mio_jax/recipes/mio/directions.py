@@ -88,6 +88,7 @@ _DIRECTIONS = (
         "caption_rank",
         24,
         WORDS,
+        greedy=True,
     ),
     _direction(
         "text->audio",
