@@ -98,6 +98,10 @@ class Model(Protocol):
         """Appends [batch, n] tokens to the cache -> states [batch, n, dim] and the cache. `valid` False: padding."""
         ...
 
+    def for_decoding(self) -> Model:
+        """The same model arranged for many calls of `extend`."""
+        ...
+
 
 class Recipe(Protocol):
     """The public names of a recipe package."""

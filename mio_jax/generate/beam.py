@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mio_jax.generate.decode import Inputs, Prompts, prefill, take_rows
+from mio_jax.generate.decode import Inputs, Prompts, prefill
 from mio_jax.generate.grammar import Position, advance, allowed
 from mio_jax.generate.sampling import Plan, SamplingConfig, process, seen_table
 from mio_jax.nn.base import apply
@@ -86,7 +86,7 @@ def _search(
     hidden, cache = prefill(model, prompts, length + room)
     logits = model.logits(hidden)
     state = Beams(
-        cache=take_rows(cache, owner),
+        cache=cache.take(owner),
         step=jnp.zeros((), jnp.int32),
         token=jnp.zeros(batch * beams, jnp.int32),
         position=prompts.positions[owner, -1],
@@ -148,7 +148,7 @@ def _grow(inputs: Inputs, plan: Plan, kept: int, length_penalty: jax.Array, stat
     full = (finished_count > 0).all(-1)
     beaten = score[:, 0] / length <= finished_score.min(-1)
     return Beams(
-        cache=take_rows(state.cache, rows),
+        cache=state.cache.take(rows),
         step=count,
         token=token,
         position=state.position[rows] + 1,

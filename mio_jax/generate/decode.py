@@ -130,8 +130,3 @@ def loop(graphdef: Any, params: Any, inputs: Inputs, state: State, *, plan: Plan
     """Steps until every row is done."""
     model = apply(graphdef, params)
     return jax.lax.while_loop(lambda s: ~s.done.all(), partial(_step, model, inputs, plan), state)
-
-
-def take_rows(cache: KVCache, rows: jax.Array) -> KVCache:
-    """The cache of rows [n] of another one; a row may be taken more than once."""
-    return cache._replace(k=cache.k[:, rows], v=cache.v[:, rows], valid=cache.valid[rows])

@@ -21,6 +21,7 @@ from mio_jax.generate.beam import beam_search
 from mio_jax.generate.grammar import Grammar, Position, Tables
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.generate.scoring import score_rows
+from mio_jax.nn.base import apply, params_of, split
 
 SMALLEST_LENGTH = 16
 SMALLEST_CANDIDATE = 4
@@ -47,7 +48,7 @@ class Engine:
     """Decodes with one set of parameters.
 
     Args:
-      graphdef, params: of the model, see `mio_jax.nn.base.apply`.
+      graphdef, params: of the model, see `mio_jax.nn.base.apply`. The engine keeps a copy arranged for decoding.
       space: the vocabulary.
       spec: the model's spec; its `vocab_size` must be the token space's.
       max_length: the context: prompt and new tokens of a row together.
@@ -56,8 +57,8 @@ class Engine:
     def __init__(self, graphdef: Any, params: Any, space: TokenSpace, spec: Any, max_length: int) -> None:
         if spec.vocab_size != space.vocab_size:
             raise MioError(f"the model has {spec.vocab_size} ids, token space {space.name!r} has {space.vocab_size}")
-        self.graphdef = graphdef
-        self.params = params
+        decoding = jax.jit(lambda params: apply(graphdef, params).for_decoding())(params)
+        self.graphdef, self.params = split(decoding)[0], params_of(decoding)
         self.space = space
         self.spec = spec
         self.max_length = max_length

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mio_jax.generate.decode import Prompts, prefill, take_rows
+from mio_jax.generate.decode import Prompts, prefill
 from mio_jax.nn.base import apply
 
 
@@ -30,7 +30,7 @@ def score_rows(graphdef: Any, params: Any, prompts: Prompts, tokens: jax.Array, 
     owner = jnp.repeat(jnp.arange(batch), candidates)
     tokens, valid = tokens.reshape(rows, length), valid.reshape(rows, length)
     positions = prompts.positions[owner, -1:] + 1 + jnp.arange(length)[None]
-    hidden, _ = model.extend(tokens, positions, valid, take_rows(cache, owner))
+    hidden, _ = model.extend(tokens, positions, valid, cache.take(owner))
     # What predicts a token is the state before it. One place at a time: [rows, vocab] logits are all that exists.
     before = jnp.concatenate([last[owner][:, None], hidden[:, :-1]], 1)
 
