@@ -145,20 +145,34 @@ def engine(context: Context) -> Engine:
 # ----------------------------------------------------------------------------------------- results and the whole
 
 
+class Silent:
+    """An engine that answers nothing."""
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def generate(self, prompts: Sequence[np.ndarray], *args: Any, **kwargs: Any) -> list[np.ndarray]:
+        return [np.zeros(0, np.int32) for _ in prompts]
+
+    def score_batch(self, prompts: Sequence[np.ndarray], candidates: Any) -> list[np.ndarray]:
+        return [np.zeros(len(some), np.float32) for some in candidates]
+
+
 @pytest.fixture
-def run(context: Context, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> RunConfig:
-    """A run directory whose model is the untrained one."""
+def run(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> RunConfig:
+    """A run directory, with a model that is quick."""
     settings = EvalConfig(examples=8, candidates=4, report_examples=1)
     config = dataclasses.replace(context.config, eval=settings, run_dir=str(tmp_path))
     loaded = SimpleNamespace(
         config=config,
-        graphdef=engine.graphdef,
-        params=engine.params,
+        graphdef=None,
+        params={"weight": np.ones(3, np.float32)},
         recipe=RECIPE,
         tokenizers=context.tokenizers,
         space=context.space,
     )
     monkeypatch.setattr("mio_jax.train.run.load_run", lambda folder: loaded)
+    monkeypatch.setattr("mio_jax.generate.engine.Engine", Silent)
     return config
 
 
@@ -183,6 +197,12 @@ def test_results_are_kept_and_completed(run: RunConfig, capsys: pytest.CaptureFi
 
     other = run.replace(eval=dataclasses.replace(run.eval, examples=6))
     assert harness.evaluate(other, directions=["audio->text"])["directions"]["audio->text"]["n"] == 6
+
+
+def test_silence_scores_nothing(run: RunConfig) -> None:
+    results = harness.evaluate(run)["directions"]
+    assert list(results) == NAMES
+    assert all(entry["value"] <= 0.25 and entry["sigmas"] == 0 for entry in results.values())
 
 
 def test_unknown_direction(run: RunConfig) -> None:
