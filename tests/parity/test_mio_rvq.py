@@ -1,4 +1,4 @@
-"""The residual quantiser against SpeechTokenizer's: every array of `rvq_io.npz`, the buffers before and after training."""
+"""The residual quantiser against SpeechTokenizer's: every array of `rvq_io.npz`, and the buffers after training."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ class Codec(Module):
         self.spec = spec
         self.encoder = SEANetEncoder(spec.seanet, k1)
         self.decoder = SEANetDecoder(spec.seanet, k2)
-        if spec.semantic_dimension:
+        if spec.semantic_dimension not in (0, spec.seanet.dimension):
             self.transform = Linear(spec.seanet.dimension, spec.semantic_dimension, k3)
         if spec.tone is not None:
             if spec.hop % spec.tone.gains:
@@ -232,8 +232,8 @@ class Codec(Module):
         return features + tones, logits
 
     def semantic(self, layer0: jax.Array) -> jax.Array:
-        """Quantised layer 0 [B, T, D] -> [B, T, semantic_dimension]."""
-        return self.transform(layer0)
+        """Quantised layer 0 [B, T, D] -> [B, T, semantic_dimension]; itself where the widths are equal."""
+        return self.transform(layer0) if self.spec.semantic_dimension != self.spec.seanet.dimension else layer0
 
     def synthesize(self, features: jax.Array, pitch_features: jax.Array, f0: jax.Array | None = None) -> Decoded:
         """Quantised features -> waveform.

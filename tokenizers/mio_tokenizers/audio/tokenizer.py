@@ -142,7 +142,7 @@ class AudioTokenizer:
     def _checked(self, codes: np.ndarray) -> np.ndarray:
         if codes.ndim != 2 or not 1 <= len(codes) <= self.n_q or not np.issubdtype(codes.dtype, np.integer):
             raise MioError(
-                f"a sound is whole-number codes [1..{self.n_q} layers, frames], not an array {codes.dtype} {codes.shape}"
+                f"a sound is whole-number codes [1..{self.n_q}, frames], not an array {codes.dtype} {codes.shape}"
             )
         if codes.shape[1] == 0:
             raise MioError("a sound of no frames cannot be decoded")

@@ -32,11 +32,12 @@ def reconstruction_figures(tokenizer: Any, clips: np.ndarray, rate: int) -> dict
         ]
         distance = np.mean([log_spectral_distance(o, m) for o, m in zip(originals, made, strict=True)])
         intervals = np.array([cents(pitch_of(m), p) for m, p in zip(made, pitches, strict=True) if p > 0])
-        folded = np.where(np.isfinite(intervals), (intervals + 600) % 1200 - 600, np.inf)
+        found = intervals[np.isfinite(intervals)]  # a sound without pitch is out of tune in every octave
+        folded = (found + 600) % 1200 - 600
         return (
             round(float(distance), 3),
             round(float(np.mean(np.abs(intervals) < IN_TUNE)), 4),
-            round(float(np.mean(np.abs(folded) < IN_TUNE)), 4),
+            round(float(np.sum(np.abs(folded) < IN_TUNE) / max(len(intervals), 1)), 4),
         )
 
     decoded, in_tune, octave_free = judge(_decode(tokenizer, codes))
