@@ -22,6 +22,8 @@ from mio_jax.train import load_run, restore_params
 from mio_jax.train.run_dir import checkpoint_dir
 from tests.train import tiny
 
+pytestmark = pytest.mark.xdist_group("tiny_run")  # one worker, which makes the run once
+
 
 @pytest.fixture
 def copy(finished: RunConfig, tmp_path: Path) -> Path:
