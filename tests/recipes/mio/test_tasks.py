@@ -92,6 +92,23 @@ def test_other_languages_are_named_and_rare() -> None:
     assert all(("in French" in text) == ("cœur" in text) for text in made)
 
 
+@pytest.mark.parametrize("style", ["base", "chat"])
+def test_questions_share_their_picture(style: str) -> None:
+    many = {**RECORDS["easy_vqa"], "questions": json.dumps([[f"question {i}?", f"answer {i}"] for i in range(10)])}
+    segments = tasks.answer_question(many, np.random.default_rng(0), style)
+    whole = flat(segments)
+    assert whole.count("[image]") == 1
+    asked = [i for i in range(10) if f"question {i}?" in whole]
+    assert len(asked) == tasks.QUESTIONS
+    replies = [s.value for s in segments if s.supervised]
+    if style == "chat":
+        assert sorted(replies) == sorted([f"answer {i}" for i in asked] + ["<|im_end|>"] * len(asked))
+        assert whole.count("<|im_start|>user\n") == whole.count("<|im_end|>\n<|im_start|>assistant\n") == len(asked)
+        assert "<|im_end|>\n<|im_start|>user\n" in whole
+    order = [whole.index(f"answer {i}") for i in asked]
+    assert all(whole.index(f"question {i}?") < at for i, at in zip(asked, order, strict=True))
+
+
 def test_text_windows_are_whole_words_of_bounded_length() -> None:
     text = RECORDS["text"]["text"]
     starts = set()
@@ -118,7 +135,7 @@ def test_registration_is_idempotent(tmp_path: Any) -> None:
     for _ in range(2):
         tasks.register_tasks(str(tmp_path))
     found = {task.name: rate for task, rate in registry.lookup("mio_pairs")}
-    assert found["mio_openmoji_text_to_image"] == pytest.approx(3 / 9)
+    assert found["mio_openmoji_text_to_image"] == pytest.approx(3 / 10)
     shapes = registry.lookup("mio_easy_vqa_shapes_text_to_image")[0][0]
     assert shapes.where is not None
     assert not shapes.where({"caption": ""})
@@ -138,7 +155,7 @@ def test_prompt_and_target_are_a_training_chat(direction: Direction) -> None:
     formatter = tasks.TASKS[direction.task][1]
     prompt, target = direction.prompt(record), direction.target(record)
     trained = [flat(formatter(record, np.random.default_rng(seed), "chat")) for seed in range(20)]
-    assert flat([*prompt, *target]) + "<|im_end|>" in trained
+    assert any(chat.startswith(flat([*prompt, *target]) + "<|im_end|>") for chat in trained)
     room = len(features.encode(target, TOKENIZERS, SPACE, bos=False).tokens)
     assert room <= 60  # of the fakes' short media; the real ones are counted below
     assert direction.options["differs"][0] in record
