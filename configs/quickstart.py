@@ -12,7 +12,16 @@ every two of the paper's, and learning rates are those of a small model.
 
 from ml_collections import ConfigDict
 
-from mio_jax.config import CheckpointConfig, DataConfig, ModelConfig, OptimConfig, Part, RunConfig, StageConfig
+from mio_jax.config import (
+    CheckpointConfig,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    OptimConfig,
+    Part,
+    RunConfig,
+    StageConfig,
+)
 from mio_jax.config_loading import to_config_dict
 
 
@@ -32,21 +41,23 @@ def get_config() -> ConfigDict:
             run_dir="runs/quickstart",
             recipe="mio",
             model=ModelConfig(preset="mio_tiny"),
-            data=DataConfig(records_dir="data/quickstart", length=384),
+            # MIO's own system prompt would cost every chat forty tokens of its hundred.
+            data=DataConfig(records_dir="data/quickstart", length=384, system_prompt="You are MIO."),
             stages=(
-                StageConfig("alignment", steps=220, composition=composition(6, 1, 0, 1), optim=optim(3e-3, 0.5)),
-                StageConfig("interleaved", steps=80, composition=composition(3, 1, 3, 1), optim=optim(2e-3, 0.5)),
-                StageConfig("audio", steps=120, composition=composition(2, 1, 1, 4), optim=optim(2e-3, 0.5)),
+                StageConfig("alignment", steps=600, composition=composition(6, 1, 0, 1), optim=optim(8e-3, 0.4)),
+                StageConfig("interleaved", steps=200, composition=composition(3, 1, 3, 1), optim=optim(5e-3, 0.4)),
+                StageConfig("audio", steps=300, composition=composition(2, 1, 1, 4), optim=optim(5e-3, 0.4)),
                 StageConfig(
                     "sft",
-                    steps=260,
+                    steps=900,
                     mixture="mio_sft",
                     batch_size=8,
                     style="chat",
                     supervise="responses",
-                    optim=optim(2e-3, 0.05),
+                    optim=optim(6e-3, 0.03),
                 ),
             ),
-            checkpoint=CheckpointConfig(every_steps=40, keep_last=2),
+            checkpoint=CheckpointConfig(every_steps=100, keep_last=2),
+            eval=EvalConfig(top_p=0.7),  # MIO's own
         )
     )

@@ -44,6 +44,7 @@ class ModelConfig:
     rope_theta: float | None = None
     norm_eps: float | None = None
     tie_embeddings: bool | None = None
+    init_std: float | None = None  # of new weights
     dtype: str = "float32"  # compute; parameters and optimizer state stay float32
     remat: str = "none"
     attention: str = "auto"
@@ -128,9 +129,7 @@ class StageConfig:
             not self.mixture or self.batch_size > 0,
             f"stage {self.name!r}: a mixture needs batch_size (rows a batch); it is {self.batch_size}",
         )
-        require(
-            not self.composition or self.rows > 0, f"stage {self.name!r}: every part of the composition has 0 rows"
-        )
+        require(not self.composition or self.rows > 0, f"stage {self.name!r}: every part of the composition has 0 rows")
         require(
             not (self.composition and self.batch_size),
             f"stage {self.name!r}: batch_size follows from the composition ({self.rows} rows); leave it 0",
@@ -236,7 +235,8 @@ class RunConfig:
         names = [stage.name for stage in self.stages]
         require(len(set(names)) == len(names), f"stage names must differ: {names}")
         require(
-            all(n and n.replace("_", "").replace("-", "").isalnum() for n in names), f"stage names name folders: {names}"
+            all(n and n.replace("_", "").replace("-", "").isalnum() for n in names),
+            f"stage names name folders: {names}",
         )
 
     def replace(self, **changes: object) -> RunConfig:

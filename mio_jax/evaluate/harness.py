@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mio_jax.generate.engine import Engine
 
 VERSION = 1  # of the metrics: results of another version are computed anew
+PRIOR_PROMPTS = 8  # whose mean gives the likelihood of a text whatever is shown
 
 
 def evaluate(
@@ -241,17 +242,23 @@ def _rank(
     targets = [context.encode_answer([*direction.target(record), end]) for record in records]
     n, sets = len(records), metric.sets
     prompts = [context.encode(direction.prompt(record)) for record in [*records, *shuffled]]
-    scores = np.zeros((2 * n, sets.shape[1]))
-    size = context.config.eval.batch_size
-    with Progress(2 * n, f"  {direction.name}", unit="rankings") as progress:
-        for at in range(0, 2 * n, size):
-            rows = range(at, min(at + size, 2 * n))
-            candidates = [[targets[j] for j in sets[i % n]] for i in rows]
-            got = engine.score_batch([prompts[i] for i in rows], candidates)
-            for i, row, some in zip(rows, got, candidates, strict=True):
-                scores[i] = row / np.asarray([len(c) for c in some])
-            progress.update(rows.stop)
-    return metric.ranks(scores[:n]), metric.ranks(scores[n:])
+    # Each job scores some targets after one prompt. The first jobs score all targets after a few fixed prompts: a text
+    # that is likely whatever is asked about must not outrank one that is likely because of what is shown.
+    references = range(0, n, max(1, n // PRIOR_PROMPTS))
+    groups = [[(at + i) % n for i in range(sets.shape[1])] for at in range(0, n, sets.shape[1])]
+    jobs = [(j, group) for j in references for group in groups]
+    jobs += [(i, list(sets[i % n])) for i in range(2 * n)]
+    size, scores = context.config.eval.batch_size, []
+    with Progress(len(jobs), f"  {direction.name}", unit="rankings") as progress:
+        for at in range(0, len(jobs), size):
+            part = jobs[at : at + size]
+            scores += engine.score_batch([prompts[i] for i, _ in part], [[targets[j] for j in c] for _, c in part])
+            progress.update(at + len(part))
+    prior = np.zeros((len(references), n))
+    for at, (_, group) in enumerate(jobs[: len(references) * len(groups)]):
+        prior[at // len(groups), group] = scores[at]
+    gain = np.asarray(scores[len(references) * len(groups) :]) - prior.mean(0)[np.concatenate([sets, sets])]
+    return metric.ranks(gain[:n]), metric.ranks(gain[n:])
 
 
 def describe(entry: dict[str, Any]) -> str:

@@ -67,7 +67,11 @@ class _Ranked:
 
 
 class CaptionRank(_Ranked):
-    """How high the true text stands among those of other held-out examples, by mean log-likelihood a token."""
+    """How high the true text stands among those of other held-out examples, by what the conditioning adds to it.
+
+    The order is by log p(text | this) less the mean of log p(text | other) over a few other examples, an estimate of
+    pointwise mutual information: raw likelihood mostly ranks by how common the words of a text are.
+    """
 
     likelihood = True
 
@@ -75,7 +79,9 @@ class CaptionRank(_Ranked):
         size = min(context.config.eval.candidates, len(records))
         self.label = f"mean reciprocal rank of the true caption among {size}"
         self.sets = stats.candidate_sets(len(records), size, context.config.seed)
-        self.note = f"by log-likelihood a token; a blind ranking has {np.mean(1 / np.arange(1, size + 1)):.3f}"
+        self.note = (
+            f"by log-likelihood less its mean over other inputs; blind: {np.mean(1 / np.arange(1, size + 1)):.3f}"
+        )
 
     def __call__(self, answers: Sequence[Generated], records: Sequence[Record]) -> Scores:
         words = [text.word_f1(text_of(a), r["caption"]) for a, r in zip(answers, records, strict=True)]
@@ -83,7 +89,7 @@ class CaptionRank(_Ranked):
 
     @staticmethod
     def ranks(scores: np.ndarray) -> Scores:
-        """From mean log-likelihoods [n, candidates], the true one first."""
+        """From gains in log-likelihood [n, candidates], the true one first."""
         reciprocal = stats.reciprocal_ranks(scores)
         return {"value": reciprocal, "first of all": (reciprocal == 1.0).astype(np.float64)}
 
