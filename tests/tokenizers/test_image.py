@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 
 import jax
@@ -13,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mio_jax.data.sources import source
 from mio_jax.errors import MioError
 from mio_jax.nn.base import apply, init_params, split_model
 from mio_tokenizers import Tokenizer, load
 from mio_tokenizers.image import ImageVQSettings, ImageVQTokenizer, mask_picture, picture_mask, read_image, to_square
 from mio_tokenizers.image.model import ImageVQ, depth_to_space, space_to_depth
 from mio_tokenizers.training.checkpoint import read_safetensors, write_safetensors
+from mio_tokenizers.training.image import intersection_over_union
 
 TINY = ImageVQSettings(
     image_size=32, codes=24, code_dim=4, channels=(6, 8), encoder_blocks=(1, 0), decoder_blocks=(1, 1)
@@ -27,7 +30,7 @@ TINY = ImageVQSettings(
 
 @functools.cache
 def tiny() -> ImageVQTokenizer:
-    params = init_params(functools.partial(ImageVQ, TINY), jax.random.key(0))
+    params = init_params(functools.partial(ImageVQ, TINY), jax.random.key(0, impl="rbg"))
     codebook = jax.random.normal(jax.random.key(1), (TINY.codes, TINY.code_dim))
     return ImageVQTokenizer.from_training(TINY, params, codebook / jnp.linalg.norm(codebook, axis=-1, keepdims=True))
 
@@ -73,7 +76,7 @@ def test_codes_are_local() -> None:
 
 def test_gradients_are_finite_on_white_and_black() -> None:
     graphdef, _ = split_model(functools.partial(ImageVQ, TINY))
-    params = init_params(functools.partial(ImageVQ, TINY), jax.random.key(0))
+    params = init_params(functools.partial(ImageVQ, TINY), jax.random.key(0, impl="rbg"))
     flat = jnp.stack([jnp.ones((32, 32, 3)), jnp.zeros((32, 32, 3))])
     grads = jax.grad(lambda p: jnp.sum(apply(graphdef, p).encoder(flat) ** 2))(params)
     norms = [float(jnp.linalg.norm(g)) for g in jax.tree.leaves(grads)]
@@ -88,6 +91,23 @@ def test_folding_pixels_is_undone(block: int, channels: int) -> None:
     assert folded.shape == (2, 8 // block, 4 // block, channels * block**2)
     np.testing.assert_array_equal(depth_to_space(folded, block), x)
     np.testing.assert_array_equal(folded[0, 0, 0].reshape(block, block, channels), x[0, :block, :block])
+
+
+def test_bundled_weights_serve_drawings_they_have_not_seen() -> None:
+    tokenizer = load("bundled:image_vq_tiny")
+    assert isinstance(tokenizer, ImageVQTokenizer)
+    assert (tokenizer.vocab_size, tokenizer.tokens) == (512, 64)
+    held_out = list(itertools.islice(source("openmoji").examples("test"), 0, 480, 30))
+    drawings = np.stack([example["image"] for example in held_out])
+    masks = np.stack([example["mask"] for example in held_out])
+    made = tokenizer.decode_batch(tokenizer.encode_batch(drawings)).astype(np.float32)
+    error = np.mean((made - drawings) ** 2, axis=(1, 2, 3))
+    assert np.mean(10 * np.log10(255**2 / error)) > 17
+    shown = tokenizer.decode_batch(tokenizer.encode_batch([mask_picture(mask) for mask in masks]))
+    overlap = intersection_over_union(np.stack([picture_mask(picture) for picture in shown]), masks)
+    assert np.mean(overlap) > 0.9
+    blank = tokenizer.encode(np.full((64, 64, 3), 255, np.uint8)).reshape(8, 8)
+    assert len(np.unique(blank[1:-1, 1:-1])) == 1, "white paper is one code"
 
 
 # ------------------------------------------------------------------------------------------------------ bad input

@@ -24,6 +24,7 @@ def write_safetensors(path: str | Path, arrays: dict[str, np.ndarray], metadata:
     partial = path.with_name(path.name + ".tmp")
     try:
         save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, partial, metadata=metadata)
+        partial.chmod(0o644)  # the library makes files that only their owner may read
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)

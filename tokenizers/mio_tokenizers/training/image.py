@@ -93,7 +93,7 @@ def pictures_of(array: np.ndarray, size: int, name: str) -> np.ndarray:
         )
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise MioError(
-            f"media {name} are {array.dtype} {array.shape}; pictures are uint8 [n, h, w, 3] and masks bool [n, h, w]"
+            f"media {name} are {array.dtype} {list(array.shape)}; pictures are uint8 [n, h, w, 3] and masks bool [n, h, w]"
         )
     if not len(array):
         raise MioError(f"media {name} hold no picture")
@@ -173,7 +173,8 @@ def make_adversary(config: ImageVQTrainConfig) -> tuple[Any, Adversary | None]:
         hinge = jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + made))
         return hinge, {"real_score": jnp.mean(real), "made_score": jnp.mean(made)}
 
-    params = init_params(build, jax.random.fold_in(jax.random.key(config.seed), 2))
+    init_key = jax.random.fold_in(jax.random.key(config.seed, impl="rbg"), 2)
+    params = jax.jit(functools.partial(init_params, build))(init_key)
     optimizer = optax.adam(config.loss.adversarial_learning_rate, b1=0.5, b2=0.9)
     return graphdef, Adversary(params, optimizer, loss, int(config.loss.adversarial_start * config.optim.steps))
 
@@ -187,7 +188,9 @@ def train(config: ImageVQTrainConfig, media: Media) -> ImageVQTokenizer:
     build = functools.partial(ImageVQ, config.settings)
     graphdef, _ = split_model(build)
     root = jax.random.key(config.seed)
-    params = jax.jit(functools.partial(init_params, build))(jax.random.fold_in(root, 0))
+    # The hardware generator: XLA compiles threefry, unrolled once for every parameter, longer than the training step.
+    init_key = jax.random.key(config.seed, impl="rbg")
+    params = jax.jit(functools.partial(init_params, build))(init_key)
     book = new_codebook(jax.random.fold_in(root, 1), config.settings.codes, config.settings.code_dim, unit=True)
     data, sample = make_sampler(config, arrays)
     discriminator, adversary = make_adversary(config)

@@ -67,7 +67,7 @@ def augment(pictures: jax.Array, key: jax.Array, config: AugmentConfig) -> jax.A
     keys = jax.random.split(key, 8)
 
     def chance(i: int, probability: float) -> jax.Array:
-        return jax.random.bernoulli(keys[i], probability, (batch,))
+        return jax.random.bernoulli(keys[i], float(probability), (batch,))
 
     def pick(condition: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
         return jnp.where(condition.reshape((batch,) + (1,) * (yes.ndim - 1)), yes, no)
