@@ -20,7 +20,8 @@ def read_image(path: str | Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image: Image.Image = opened
             if image.width * image.height > MAX_PIXELS:
                 raise MioError(
                     f"{path} has {image.width}x{image.height} pixels; scale it below {MAX_PIXELS} pixels first"

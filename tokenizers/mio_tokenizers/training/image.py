@@ -93,7 +93,7 @@ def pictures_of(array: np.ndarray, size: int, name: str) -> np.ndarray:
         )
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise MioError(
-            f"media {name} are {array.dtype} {list(array.shape)}; pictures are uint8 [n, h, w, 3] and masks bool [n, h, w]"
+            f"media {name} are {array.dtype} {list(array.shape)}; pictures are uint8 [n, h, w, 3], masks bool [n, h, w]"
         )
     if not len(array):
         raise MioError(f"media {name} hold no picture")

@@ -35,7 +35,7 @@ def reconstruction_losses(output: jax.Array, target: jax.Array, edge_strength: f
     losses = {
         "l1": jnp.mean(weights * jnp.abs(difference)),
         "l2": jnp.mean(weights * difference**2),
-        "edge": sum(jnp.mean(jnp.abs(g)) for g in gradients(difference)),
+        "edge": jnp.sum(jnp.stack([jnp.mean(jnp.abs(g)) for g in gradients(difference)])),
     }
     coarse, scales = difference, []
     for _ in range(3):
