@@ -22,6 +22,7 @@ def attention(
     q: np.ndarray, k: np.ndarray, v: np.ndarray, *, causal: bool, segments: np.ndarray | None = None
 ) -> np.ndarray:
     """One loop over batch, head and query; a query that may see nothing yields zeros. Rows of q and k are the same."""
+    q, k, v = (np.asarray(x) for x in (q, k, v))
     out = np.zeros(q.shape)
     for b, t, h in np.ndindex(q.shape[:3]):
         g = h // (q.shape[2] // k.shape[2])

@@ -1,4 +1,4 @@
-"""One front for attention: `attention(q, k, v, mask=...)`. The mask is a description; only backends that need it build it."""
+"""One front for attention: `attention(q, k, v, mask=...)`. The mask is a description; few backends build it."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def attention(
     if backend == "chunked":
         if not self_attention:
             raise MioError(
-                "model.attention 'chunked' serves whole rows attending to themselves, with the same segments for queries "
-                "and keys and no positions; use 'xla' or 'auto'"
+                "model.attention 'chunked' serves whole rows attending to themselves, with the same segments for "
+                "queries and keys and no positions; use 'xla' or 'auto'"
             )
         return chunked_attention(q, k, v, q_segments, mask.causal)
     q_at = jnp.arange(q.shape[1]) if q_positions is None else q_positions

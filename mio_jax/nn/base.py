@@ -54,7 +54,7 @@ def ones(shape: tuple[int, ...], axes: Axes) -> Param:
 def axis_rules(rules: Rules) -> Iterator[None]:
     """Within it, `constrain` maps logical axes to mesh axes by `rules` (None or absent mesh axis: replicated).
 
-    Constraints are taken when a function is traced, so a jitted function belongs to the rules it was first called under.
+    Constraints are taken when a function is traced, so a jitted function belongs to the rules of its first call.
     """
     token = _rules.set(rules)
     try:

@@ -1,8 +1,8 @@
 """Attention over blocks of queries with a hand-written gradient: the CPU's backend.
 
 A block of queries meets only the keys that the causal rule lets it see, so the upper triangle costs nothing; the
-gradient recomputes probabilities from the stored logsumexp, so that no [length, length] array outlives its block. The loop
-over blocks is unrolled (there are few), which gives every block static shapes and plain batched matrix products.
+gradient recomputes probabilities from the stored logsumexp, so that no [length, length] array outlives its block. The
+loop over blocks is unrolled (there are few), which gives every block static shapes and plain batched matrix products.
 
 Shape letters: B batch, G kv heads, R query heads of one kv head, T length, K head width.
 """
@@ -58,9 +58,7 @@ def _masked_scores(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
-def chunked_attention(
-    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, causal: bool
-) -> jax.Array:
+def chunked_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, causal: bool) -> jax.Array:
     """q [B, T, G * R, K], k and v [B, T, G, K], segments int32 [B, T] or None -> [B, T, G * R, K]."""
     return _forward(q, k, v, segments, causal)[0]
 

@@ -1,8 +1,8 @@
 """Matrix products whose gradients are written by hand, for two reasons.
 
-On the CPU, XLA computes the weight gradient that autodiff asks for through a transposed copy of the wider operand, fused with
-whatever made it: three times slower than transposing the narrower one. And activations that are cheap to make again
-(the gated product) need not be kept.
+On the CPU, XLA computes the weight gradient that autodiff asks for through a transposed copy of the wider operand,
+fused with whatever made it: three times slower than transposing the narrower one. And activations that are cheap to
+make again (the gated product) need not be kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ def input_gradient(g: jax.Array, w: jax.Array) -> jax.Array:
 def weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     """Of w in y = x w: [..., inputs] and [..., outputs] -> float32 [inputs, outputs]."""
     lead = tuple(range(x.ndim - 1))
-    product = lambda a, b: jax.lax.dot_general(a, b, ((lead, lead), ((), ())), preferred_element_type=jnp.float32)
+
+    def product(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.lax.dot_general(a, b, ((lead, lead), ((), ())), preferred_element_type=jnp.float32)
+
     if x.shape[-1] <= g.shape[-1] or jax.default_backend() != "cpu":
         return product(x, g)
     # The barrier keeps XLA from undoing the swap, which would transpose the wider operand again.

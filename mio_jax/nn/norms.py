@@ -14,8 +14,8 @@ from mio_jax.nn.base import Module, ones
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
     """x / rms(x) * scale over the last axis, in x's dtype: x [..., D], scale [D].
 
-    Statistics are taken in float32 and the normalised value is cast back before it is scaled. The gradient keeps x and one
-    number a token.
+    Statistics are taken in float32 and the normalised value is cast back before it is scaled. The gradient keeps x and
+    one number a token.
     """
     return _forward(x, scale, eps)[0]
 

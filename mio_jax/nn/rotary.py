@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def rotary_angles(positions: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
-    """int32 positions [...] -> (cos, sin), float32 [..., head_dim / 2], angle of pair j = position * theta^(-2j/head_dim)."""
+    """int32 positions [...] -> (cos, sin), float32 [..., head_dim / 2]: position * theta^(-2j/head_dim)."""
     frequency = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     angle = positions.astype(jnp.float32)[..., None] * frequency
     return jnp.cos(angle), jnp.sin(angle)

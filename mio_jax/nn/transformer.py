@@ -176,14 +176,20 @@ class Decoder(Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Final-norm states [B, T, D], and what went into every layer [depth, B, T, D] (the first: the embeddings)."""
         cos, sin = self._angles(positions)
-        body = lambda x, layer: (layer(x, cos, sin, segment_ids), x)
+
+        def body(x: jax.Array, layer: Block) -> tuple[jax.Array, jax.Array]:
+            return layer(x, cos, sin, segment_ids), x
+
         x, inputs = jax.lax.scan(body, self._embed(tokens), self.layers)
         return self.final_norm(x), inputs
 
     def hidden(self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array | None = None) -> jax.Array:
         """int32 [B, T] tokens, rotary positions, segments (0 is padding; None: one segment) -> states [B, T, D]."""
         cos, sin = self._angles(positions)
-        body = lambda x, layer: (layer(x, cos, sin, segment_ids), None)
+
+        def body(x: jax.Array, layer: Block) -> tuple[jax.Array, None]:
+            return layer(x, cos, sin, segment_ids), None
+
         policy = REMAT_POLICIES[self.spec.remat]
         if policy is not None:
             body = jax.checkpoint(body, policy=policy, prevent_cse=False)  # within a scan nothing is merged anyway

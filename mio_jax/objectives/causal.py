@@ -16,7 +16,10 @@ def next_token_targets(batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Arra
     `loss_weights[t]` of the batch is the weight of tokens[t] as a target. The first token of an example, padding, and
     what lies beyond the row are no one's target: the weight there is 0.
     """
-    following = lambda x: jnp.concatenate([x[:, 1:], jnp.zeros_like(x[:, :1])], axis=1)
+
+    def following(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([x[:, 1:], jnp.zeros_like(x[:, :1])], axis=1)
+
     segments = batch["segment_ids"]
     within = (following(segments) == segments) & (segments != 0)
     return following(batch["tokens"]), jnp.where(within, following(batch["loss_weights"]), 0.0)

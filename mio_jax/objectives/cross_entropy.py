@@ -25,7 +25,7 @@ LOGITS_BYTES_ELSEWHERE = 256 << 20
 
 
 class Blocks(NamedTuple):
-    """What one loss needs, with T cut into blocks of W (padded to a multiple); `used` blocks hold all that has weight."""
+    """What one loss needs, T cut into blocks of W (padded to a multiple); `used` blocks hold all that has weight."""
 
     hidden: jax.Array  # [B, blocks * W, D]
     targets: jax.Array  # int32 [B, blocks * W]
@@ -79,12 +79,13 @@ def _cut(hidden: jax.Array, targets: jax.Array, weights: jax.Array, width: int) 
     bare = weights == 0.0
     order = jnp.argsort(bare, axis=1, stable=True)
     place = jnp.argsort(order, axis=1)
-    gather = lambda x: jnp.take_along_axis(x, order, axis=1)
-    pad = -length % width
-    tail = lambda x: jnp.pad(x, ((0, 0), (0, pad)) + ((0, 0),) * (x.ndim - 2))
-    hidden = jnp.take_along_axis(hidden, order[..., None], axis=1)
+
+    def cut(x: jax.Array) -> jax.Array:
+        sorted_x = jnp.take_along_axis(x, order.reshape(order.shape + (1,) * (x.ndim - 2)), axis=1)
+        return jnp.pad(sorted_x, ((0, 0), (0, -length % width)) + ((0, 0),) * (x.ndim - 2))
+
     longest = (~bare).sum(axis=1).max()
-    return Blocks(tail(hidden), tail(gather(targets)), tail(gather(weights)), -(-longest // width)), place
+    return Blocks(cut(hidden), cut(targets), cut(weights), -(-longest // width)), place
 
 
 def _block_loss(
@@ -126,13 +127,13 @@ def _loop(
     z_loss: float,
     width: int,
     gradients: bool,
-) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Weighted losses [B, T] and, if asked for, the gradients of their sum: [B, T, D], [V, D]."""
-    rows, length, dim = hidden.shape
+) -> tuple[jax.Array, ...]:
+    """Weighted losses [B, T] and, if asked for, the gradients of their sum, [B, T, D] and [V, D]."""
+    _, length, dim = hidden.shape
     if width == length:
         logits, lse, losses = _block_loss(hidden, table, targets, z_loss)
         if not gradients:
-            return weights * losses, None, None
+            return (weights * losses,)
         d_hidden, d_table = _block_gradients(logits, lse, hidden, table, targets, weights, z_loss)
         return weights * losses, d_hidden, jax.lax.optimization_barrier(d_table).T
     blocks, place = _cut(hidden, targets, weights, width)
@@ -141,7 +142,10 @@ def _loop(
         at = i * width
         h, t, w = (jax.lax.dynamic_slice_in_dim(x, at, width, axis=1) for x in blocks[:3])
         logits, lse, losses = _block_loss(h, table, t, z_loss)
-        put = lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, at, axis=1)
+
+        def put(x: jax.Array, new: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_update_slice_in_dim(x, new, at, axis=1)
+
         if not gradients:
             return (put(carry[0], w * losses),)
         d_hidden, d_table = _block_gradients(logits, lse, h, table, t, w, z_loss)
@@ -153,7 +157,7 @@ def _loop(
     done = jax.lax.fori_loop(0, blocks.used, body, start)
     losses = jnp.take_along_axis(done[0], place, axis=1)
     if not gradients:
-        return losses, None, None
+        return (losses,)
     return losses, jnp.take_along_axis(done[1], place[..., None], axis=1), jax.lax.optimization_barrier(done[2]).T
 
 
@@ -161,7 +165,7 @@ def _loop(
 def _summed(
     hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array, z_loss: float, width: int
 ) -> tuple[jax.Array, jax.Array]:
-    losses, _, _ = _loop(hidden, table, targets, weights, z_loss, width, gradients=False)
+    (losses,) = _loop(hidden, table, targets, weights, z_loss, width, gradients=False)
     return losses.sum(), losses
 
 

@@ -1,8 +1,8 @@
 """Reading and writing published weights in safetensors files, one tensor at a time.
 
-The format is eight bytes of header length, a JSON header, then the raw tensors. It is read through a memory map, so that a
-sharded checkpoint of any size passes through one tensor's worth of memory, and checked strictly: a file that was cut off
-is refused before anything is read from it. bfloat16 is read (and never written) through ml_dtypes.
+The format is eight bytes of header length, a JSON header, then the raw tensors. It is read through a memory map, so
+that a sharded checkpoint of any size passes through one tensor's worth of memory, and checked strictly: a file that was
+cut off is refused before anything is read from it. bfloat16 is read (and never written) through ml_dtypes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Tensor(NamedTuple):
         """The tensor as a read-only view of the file."""
         if not math.prod(self.shape):
             return np.zeros(self.shape, self.dtype)
-        return np.memmap(self.file, self.dtype, mode="r", offset=self.offset, shape=self.shape or (1,)).reshape(self.shape)
+        return np.memmap(self.file, self.dtype, mode="r", offset=self.offset, shape=self.shape or (1,)).reshape(
+            self.shape
+        )
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
@@ -112,9 +114,7 @@ def shorten(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def check_shapes(
-    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], where: str
-) -> None:
+def check_shapes(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
     """Raises one MioError that lists every missing, unexpected and misshapen tensor."""
     missing = [k for k in wanted if k not in found]
     unexpected = [k for k in found if k not in wanted]
@@ -138,7 +138,7 @@ class Planned(NamedTuple):
 
 
 def write_file(file: Path, plan: list[Planned], tensors: Iterator[np.ndarray]) -> None:
-    """Writes one safetensors file; `tensors` yields the arrays in the order of `plan`. It appears whole or not at all."""
+    """Writes one safetensors file, whole or not at all; `tensors` yields the arrays in the order of `plan`."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}  # other readers want to know the layout: torch's
     at = 0
     for entry in plan:

@@ -68,6 +68,9 @@ def assert_close(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e-5) 
     assert ours.shape == theirs.shape
     error = np.abs(ours - theirs).max() / np.abs(theirs).max()
     assert error < tolerance, f"largest error is {error:.2e} of the largest value"
+    # Noise averages out and a wrong constant, such as the norm's epsilon, does not: the mean is held tighter.
+    mean = np.sqrt(np.mean(np.square(ours - theirs)) / np.mean(np.square(theirs)))
+    assert mean < tolerance / 4, f"root mean square error is {mean:.2e} of that of the values"
 
 
 def test_every_array_is_answered_for(fixture: Fixture) -> None:

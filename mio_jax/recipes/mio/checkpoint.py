@@ -128,18 +128,18 @@ def read_spec(folder: str | os.PathLike[str], **changes: Any) -> DecoderSpec:
             raise MioError(f"{file}: {name} is {config[name]!r}; this decoder has {wanted!r}")
     try:
         heads = config["num_attention_heads"]
-        fields = dict(
-            vocab_size=config["vocab_size"],
-            dim=config["hidden_size"],
-            depth=config["num_hidden_layers"],
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            mlp_dim=config["intermediate_size"],
-            rope_theta=float(rope["rope_theta"] if "rope_theta" in rope else config.get("rope_theta", 10_000.0)),
-            norm_eps=config["rms_norm_eps"],
-            tie_embeddings=config.get("tie_word_embeddings", False),
-        )
+        fields = {
+            "vocab_size": config["vocab_size"],
+            "dim": config["hidden_size"],
+            "depth": config["num_hidden_layers"],
+            "heads": heads,
+            "kv_heads": config.get("num_key_value_heads") or heads,
+            "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
+            "mlp_dim": config["intermediate_size"],
+            "rope_theta": float(rope["rope_theta"] if "rope_theta" in rope else config.get("rope_theta", 10_000.0)),
+            "norm_eps": config["rms_norm_eps"],
+            "tie_embeddings": config.get("tie_word_embeddings", False),
+        }
     except KeyError as e:
         raise MioError(f"{file} is not the config of a LLaMA model: it has no {e.args[0]!r}") from e
     return DecoderSpec(**{**fields, **changes})
@@ -207,12 +207,8 @@ def export_params(
     """
     folder = Path(folder)
     leaves = leaves_of(spec)
-    found = {
-        "/".join(k.key for k in path): tuple(x.shape) for path, x in jax.tree_util.tree_leaves_with_path(params)
-    }
-    wanted = {
-        "/".join(leaf.entry.path): ((spec.depth, *leaf.shape) if leaf.stacked else leaf.shape) for leaf in leaves
-    }
+    found = {"/".join(k.key for k in path): tuple(x.shape) for path, x in jax.tree_util.tree_leaves_with_path(params)}
+    wanted = {"/".join(leaf.entry.path): ((spec.depth, *leaf.shape) if leaf.stacked else leaf.shape) for leaf in leaves}
     check_shapes(found, wanted, "the given parameters")
 
     def tensors() -> Iterator[np.ndarray]:

@@ -1,0 +1,226 @@
+"""The same small LLaMA trained and decoded here and in PyTorch transformers, on the CPU, alternating in one run.
+
+    .venv/bin/python -m benchmarks.llama_vs_transformers --peer-python .venv-peers/bin/python
+
+Two worker processes hold the same weights (written by our exporter, read by `LlamaForCausalLM.from_pretrained`) on the
+same CPU cores. They are first checked against each other: logits, losses of the first optimizer steps, greedy tokens.
+Then they take turns, a few steps each, and the medians of all turns are compared. The peer runs at its best settings:
+SDPA attention, fused AdamW, and the dynamic or the static cache, whichever is faster for the batch size.
+
+Training is one whole step: forward, backward, clipping by global norm, AdamW, float32. Generation is greedy with a
+key-value cache, prompt included; tokens per second count new tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mio_jax.errors import MioError
+
+HERE = Path(__file__).resolve().parent
+RESULT = HERE / "results" / "llama_vs_transformers.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Sizes of the model and of the work; both workers are built from it."""
+
+    vocab_size: int = 8192
+    dim: int = 256
+    depth: int = 4
+    heads: int = 8
+    kv_heads: int = 4
+    head_dim: int = 32
+    mlp_dim: int = 704
+    init_std: float = 0.05  # logits far enough apart for greedy choices to be the same on both sides
+    rows: int = 4
+    length: int = 512
+    prompt: int = 64
+    new_tokens: int = 128
+    generate_rows: tuple[int, ...] = (1, 16)
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    checked_steps: int = 3
+    seed: int = 0
+
+
+class Worker:
+    """A process that holds one side: takes a JSON command a line on its standard input, answers with a line of JSON."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        self.name = name
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent, env=environment
+        )
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise MioError(f"the {self.name} worker ended during {command!r}; its output above says why")
+        return json.loads(line)
+
+    def close(self) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def start(peer_python: str, setting: Setting, threads: int, folder: Path) -> tuple[Worker, Worker]:
+    """Both workers with their models loaded; ours writes the weights that the peer reads."""
+    if not Path(peer_python).exists():
+        raise MioError(f"no interpreter of the peer at {peer_python}; make it with: scripts/bootstrap.sh peers")
+    cores = sorted(os.sched_getaffinity(0))[:threads]
+    if len(cores) < threads:
+        raise MioError(f"--threads is {threads}, but this process may use {len(cores)} cores")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    environment |= {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment.pop("XLA_FLAGS", None)
+    shared = ["--folder", str(folder), "--setting", json.dumps(dataclasses.asdict(setting))]
+    os.sched_setaffinity(0, cores)  # the workers inherit it, before any library counts cores
+    ours = Worker("mio_jax", [sys.executable, "-m", "benchmarks.llama_ours", *shared], environment)
+    ours.ask("load")
+    theirs = Worker("transformers", [peer_python, str(HERE / "llama_peer.py"), *shared], environment)
+    theirs.ask("load")
+    return ours, theirs
+
+
+def check(ours: Worker, theirs: Worker, folder: Path) -> dict[str, float]:
+    """Raises MioError unless the two sides compute the same; -> how closely they agree."""
+    for worker in (ours, theirs):
+        worker.ask("logits", out=str(folder / f"{worker.name}.npy"))
+    a, b = (np.load(folder / f"{worker.name}.npy") for worker in (ours, theirs))
+    error = float(np.abs(a - b).max() / np.abs(b).max())
+    if error > 1e-4:
+        raise MioError(f"the two models differ: logits by {error:.1e} of the largest")
+    losses = [np.asarray(worker.ask("losses")["losses"]) for worker in (ours, theirs)]
+    drift = float(np.abs(losses[0] / losses[1] - 1).max())
+    if drift > 1e-3:
+        raise MioError(f"the two optimizers differ: losses of the first steps are {losses[0]} and {losses[1]}")
+    return {"logits_relative_error": error, "losses_relative_error": drift}
+
+
+def measure(
+    workers: tuple[Worker, Worker], setting: Setting, rounds: int, steps: int
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds of each timed piece: {"train_step": {worker: [...]}, "generate_batch1": ...}; turn 0 is not kept."""
+    seconds: dict[str, dict[str, list[float]]] = {}
+    tokens: dict[int, dict[str, Any]] = {}
+    for turn in range(rounds + 1):
+        order = workers if turn % 2 else workers[::-1]
+        pieces: list[tuple[str, str, dict[str, Any]]] = [("train_step", "train", {"steps": steps})]
+        pieces += [(f"generate_batch{n}", "generate", {"rows": n}) for n in setting.generate_rows]
+        for name, command, arguments in pieces:
+            for worker in order:
+                answer = worker.ask(command, **arguments)
+                if command == "generate":
+                    tokens.setdefault(arguments["rows"], {})[worker.name] = np.asarray(answer["tokens"])
+                if turn:
+                    seconds.setdefault(name, {}).setdefault(worker.name, []).extend(answer["seconds"])
+        print(f"turn {turn} of {rounds}" + ("" if turn else " (warm-up, not counted)"), flush=True)
+    for rows, by_worker in tokens.items():
+        a, b = by_worker.values()
+        # Rounding may part two greedy continuations at a near tie, and then they go on apart: so the first half must
+        # agree in nearly every row.
+        same = float((a[:, : setting.new_tokens // 2] == b[:, : setting.new_tokens // 2]).all(axis=1).mean())
+        if same < 0.8:
+            raise MioError(f"the two sides decode differently: with {rows} rows only {same:.0%} begin alike")
+    return seconds
+
+
+def summary(seconds: dict[str, dict[str, list[float]]], setting: Setting) -> dict[str, Any]:
+    """Medians, tokens per second, and ours over theirs."""
+    tokens = {"train_step": setting.rows * setting.length}
+    tokens |= {f"generate_batch{n}": n * setting.new_tokens for n in setting.generate_rows}
+    ratios, details = {}, {}
+    for name, by_worker in seconds.items():
+        medians = {worker: statistics.median(values) for worker, values in by_worker.items()}
+        ratios[name] = round(medians["transformers"] / medians["mio_jax"], 3)
+        details[name] = {
+            worker: {
+                "median_seconds": round(median, 5),
+                "tokens_per_second": round(tokens[name] / median, 1),
+                "seconds": [round(s, 5) for s in by_worker[worker]],
+            }
+            for worker, median in medians.items()
+        }
+    return {"ratios": ratios, "measurements": details}
+
+
+def cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--peer-python", default=".venv-peers/bin/python", help="has torch and transformers")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
+    parser.add_argument("--steps", type=int, default=3, help="training steps a turn")
+    parser.add_argument("--threads", type=int, default=2, help="cores of both sides")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    args = parser.parse_args()
+    setting, began = Setting(), time.perf_counter()
+    load_before = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        workers: list[Worker] = []
+        try:
+            ours, theirs = start(args.peer_python, setting, args.threads, folder)
+            workers = [ours, theirs]
+            agreement = check(ours, theirs, folder)
+            seconds = measure((ours, theirs), setting, args.rounds, args.steps)
+            about = {worker.name: worker.ask("about") for worker in workers}
+        finally:
+            for worker in workers:
+                worker.close()
+    result = {
+        **summary(seconds, setting),
+        "ratio_is": "tokens per second of mio_jax over those of transformers, medians",
+        "agreement": agreement,
+        "setting": dataclasses.asdict(setting),
+        "sides": about,
+        "hardware": {"cpu": cpu_model(), "cores_used": args.threads, "load_before": round(load_before, 2)},
+        "wall_seconds": round(time.perf_counter() - began, 1),
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    for name, ratio in result["ratios"].items():
+        rates = {worker: m["tokens_per_second"] for worker, m in result["measurements"][name].items()}
+        print(f"{name:<18} {ratio:6.2f}x   " + "   ".join(f"{w} {r:,.0f} tokens/s" for w, r in rates.items()))
+    print(f"wrote {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except MioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,48 @@
+"""What the two workers of the LLaMA benchmark share: the work they are given and the loop that takes commands.
+
+Imported by both interpreters, so it needs nothing but numpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def arguments() -> tuple[dict[str, Any], Path]:
+    """(setting, folder of the weights)."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--setting", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    args = parser.parse_args()
+    return json.loads(args.setting), args.folder
+
+
+def training_tokens(setting: dict[str, Any], step: int) -> np.ndarray:
+    """int64 [rows, length] of a step."""
+    rng = np.random.default_rng([setting["seed"], step])
+    return rng.integers(0, setting["vocab_size"], (setting["rows"], setting["length"]))
+
+
+def prompts(setting: dict[str, Any], rows: int) -> np.ndarray:
+    """int64 [rows, prompt]."""
+    rng = np.random.default_rng([setting["seed"], 10**6, rows])
+    return rng.integers(0, setting["vocab_size"], (rows, setting["prompt"]))
+
+
+def serve(handlers: dict[str, Callable[..., dict[str, Any]]]) -> None:
+    """Answers one JSON command a line until the input ends. What libraries print goes to the standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = handlers[request.pop("command")](**request)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
