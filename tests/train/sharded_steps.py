@@ -1,7 +1,7 @@
 """Run by test_sharding.py in a process of its own: losses of five steps on one device and on meshes of eight.
 
 Prints {mesh: {"losses": [...], "embed": spec}} as JSON; the partitioner's warnings go to stderr. After the word CONTROL
-comes what it says about a lookup that it can only do by replicating.
+comes what it says about a move that it can only make by replicating.
 """
 
 from __future__ import annotations
@@ -68,17 +68,13 @@ def run(sizes: dict[str, int]) -> dict[str, object]:
 
 
 def control() -> None:
-    """Rows of a table that is split along both axes, none of it gathered first."""
+    """Moves an array from one axis to another and to more devices, which the partitioner does by replicating it."""
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
-
-    def place(*spec: object) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*spec))
-
-    lookup = jax.jit(
-        lambda table, ids: jax.lax.with_sharding_constraint(table[ids], place(("data", "fsdp"), None, None)),
-        in_shardings=(place("tensor", "fsdp"), place(("data", "fsdp"), None)),
-    )
-    lookup.lower(jnp.zeros((VOCAB, 32)), jnp.zeros((ROWS, LENGTH), jnp.int32)).compile()
+    before = NamedSharding(mesh, PartitionSpec(None, None, "fsdp"))
+    after = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), None, None))
+    constrain = jax.lax.with_sharding_constraint
+    move = jax.jit(lambda x: constrain(jnp.sin(constrain(x * 2, before)), after))
+    move.lower(jnp.zeros((8, 32, 32))).compile()
 
 
 if __name__ == "__main__":
