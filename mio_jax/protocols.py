@@ -143,6 +143,17 @@ class Recipe(Protocol):
         """A user's content as the model was trained to be asked: "base" as it stands, "chat" as a user turn."""
         ...
 
+    def ask(self, name: str, content: list[Segment]) -> tuple[list[Segment], str]:
+        """Content put into the words that a task trains -> (content of a user turn, modality the answer begins with).
+
+        Raises MioError naming the wordings that there are, or what kinds of content this one takes.
+        """
+        ...
+
+    def published_sampling(self, output: str, source: str = "paper") -> Any:
+        """The publication's `mio_jax.generate.SamplingConfig` for an output. Raises MioError if it has none."""
+        ...
+
     def stop_strings(self, style: str) -> tuple[str, ...]:
         """Special strings that end a response, besides the end of the sequence."""
         ...

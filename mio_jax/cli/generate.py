@@ -1,30 +1,35 @@
 """Any modality out of any modality, from a trained run. Media stand where their placeholders do; those without one
-follow the text of a chat turn, and come before a text that is to be continued. What comes out is written as .png, .wav
-and .txt files, with the ids beside them.
+follow the text of a chat turn, and come before a text that is to be continued. --ask puts what is given into the words
+that the run was trained with. What comes out is written as .png, .wav and .txt files, with the ids beside them.
 
-  mio generate --run runs/quickstart --prompt "Please generate an image according to the caption. red heart" --out out/
-  mio generate --run runs/quickstart --image cat.png --prompt "Provide a one-sentence caption for the provided image."
-  mio generate --run runs/quickstart --audio note.wav --prompt "Please describe this sound." --greedy
-  mio generate --run runs/quickstart --prompt "Please generate a sound according to the given description. flute" \
---expect audio --n 4 --seed 7
-  mio generate --run runs/quickstart --image a.png --prompt "<image_placeholder_0> The caption of this image is:" --base
+  mio generate --run runs/quickstart --ask image --prompt "red heart" --n 4 --out out/
+  mio generate --run runs/quickstart --ask caption --image cat.png
+  mio generate --run runs/quickstart --ask answer --image shape.png --prompt "What color is the shape?" --greedy
+  mio generate --run runs/quickstart --ask sound --prompt "flute playing C4" --seed 7
+  mio generate --run runs/quickstart --prompt "What do you see? <image_placeholder_0> Draw it." --image a.png
+  mio generate --run runs/quickstart --prompt "<image_placeholder_0> The caption of this image is:" --image a.png --base
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mio_jax.errors import MioError
-from mio_jax.protocols import Generated, Segment
+from mio_jax.protocols import Generated, Recipe, Segment
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from mio_jax.generate.sampling import SamplingConfig
+
 SUMMARY = "any modality out of any modality, from a trained run"
+
+ROWS = 64  # responses decoded at once
 
 Content = list[tuple[str, Any]]
 
@@ -46,17 +51,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base", action="store_const", const="base", dest="style", help="let the model continue the prompt"
     )
     parser.add_argument(
-        "--expect", choices=("text", "image", "audio"), default="", help="what the response begins with"
+        "--ask", default="", metavar="WORDING", help="trained words around the prompt and media: image, caption, ..."
+    )
+    parser.add_argument(
+        "--expect", choices=("text", "image", "audio"), default="", help="what the response must begin with"
     )
     parser.add_argument("--n", type=int, default=1, metavar="N", help="responses, with seeds SEED, SEED+1, ...")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
-    parser.add_argument("--temperature", type=float, default=1.0)
-    parser.add_argument("--top-k", type=int, default=0, help="0: off")
-    parser.add_argument("--top-p", type=float, default=0.9, help="1: off")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0, help="1: off")
+    parser.add_argument("--temperature", type=float, metavar="X", help="default 1; 0: greedy")
+    parser.add_argument("--top-k", type=int, metavar="N", help="default 0: off")
+    parser.add_argument("--top-p", type=float, metavar="X", help="default 0.9; 1: off")
+    parser.add_argument("--repetition-penalty", type=float, metavar="X", help="default 1: off")
     parser.add_argument("--greedy", action="store_true", help="always the likeliest token")
-    parser.add_argument("--beams", type=int, default=1, help="beam search over so many (no grammar)")
+    parser.add_argument("--beams", type=int, metavar="N", help="beam search over so many; gives one response")
+    parser.add_argument(
+        "--published",
+        choices=("paper", "repository"),
+        help="the publication's settings for what is expected, in place of these defaults",
+    )
     parser.add_argument("--no-grammar", action="store_true", help="nothing holds image and sound spans to their form")
 
 
@@ -65,54 +78,66 @@ def run(args: argparse.Namespace) -> int:
     content, loose = read_prompt(args)  # before the model is loaded: a bad file should not cost a minute
 
     from mio_jax.generate.engine import Engine
-    from mio_jax.generate.sampling import SamplingConfig
     from mio_jax.train.compilation import use_compilation_cache
-    from mio_jax.train.run import load_run
+    from mio_jax.train.run import find_checkpoint, load_run
 
-    beams = args.beams > 1
-    sampling = SamplingConfig(
-        temperature=1.0 if beams else args.temperature,
-        top_k=0 if beams else args.top_k,
-        top_p=1.0 if beams else args.top_p,
-        repetition_penalty=args.repetition_penalty,
-        greedy=args.greedy,
-        num_beams=args.beams,
-    )
     use_compilation_cache()
     run_ = load_run(args.run, stage=args.stage)
-    style = args.style or run_.config.stages[-1].style
-    segments = run_.recipe.prompt(tokenize(arrange(content, loose, style), run_.tokenizers), style)
-    system = {"system": run_.config.data.system_prompt} if run_.config.data.system_prompt else {}
-    prompt = run_.recipe.encode(segments, run_.tokenizers, run_.space, **system).tokens
+    style = args.style or run_.config.stages[find_checkpoint(run_.config, args.stage)[0]].style
+    begins = args.expect
+    if args.ask:
+        if style != "chat":
+            raise MioError(
+                "--ask words a chat turn; this run's last stage continues text: add --chat, or leave --ask out"
+            )
+        asked, usual = run_.recipe.ask(args.ask, tokenize([*content, *loose], run_.tokenizers))
+        begins = begins or usual
+    else:
+        asked = tokenize(arrange(content, loose, style), run_.tokenizers)
+    sampling = sampling_of(args, run_.recipe, begins)
+    segments = run_.recipe.prompt(asked, style)
+    prompt = run_.recipe.encode(segments, run_.tokenizers, run_.space, system=run_.config.data.system_prompt).tokens
     length = run_.config.data.length
     if len(prompt) >= length:
         raise MioError(
             f"the prompt has {len(prompt)} tokens, but the context of {args.run} holds {length}: shorten the text or"
             " leave out media"
         )
-    stops = (run_.space.eos, *(run_.space.special(s) for s in run_.recipe.stop_strings(style)))
-    grammar = None if args.no_grammar or beams else run_.recipe.grammar(run_.space).replace(begin=args.expect)
-    engine = Engine(
-        run_.graphdef,
-        run_.params,
-        run_.space,
-        run_.recipe.resolve_model(run_.config.model, run_.space.vocab_size),
-        length,
-    )
-    responses = engine.generate(
-        [prompt] * args.n,
-        sampling,
-        max_new_tokens=min(args.max_new_tokens, length - len(prompt)),
-        stop_ids=stops,
-        seeds=[args.seed + i for i in range(args.n)],
-        grammar=grammar,
-    )
+    spec = run_.recipe.resolve_model(run_.config.model, run_.space.vocab_size)
+    engine = Engine(run_.graphdef, run_.params, run_.space, spec, length)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    for i, ids in enumerate(responses):
-        answer = run_.recipe.parse(ids, run_.tokenizers, run_.space)
-        write_response(out, i, args.seed + i, prompt, ids, answer, run_.tokenizers)
+    for at in range(0, args.n, ROWS):
+        seeds = range(args.seed + at, args.seed + min(at + ROWS, args.n))
+        responses = engine.generate(
+            [prompt] * len(seeds),
+            sampling,
+            max_new_tokens=args.max_new_tokens,
+            stop_ids=(run_.space.eos, *(run_.space.special(s) for s in run_.recipe.stop_strings(style))),
+            seeds=seeds,
+            grammar=None if args.no_grammar else run_.recipe.grammar(run_.space).replace(begin=begins),
+        )
+        for seed, ids in zip(seeds, responses, strict=True):
+            answer = run_.recipe.parse(ids, run_.tokenizers, run_.space)
+            write_response(out, seed - args.seed, seed, prompt, ids, answer, run_.tokenizers)
     return 0
+
+
+def sampling_of(args: argparse.Namespace, recipe: Recipe, begins: str) -> SamplingConfig:
+    """The settings that were asked for: defaults or the publication's, with what was given on the command line."""
+    from mio_jax.generate.sampling import SamplingConfig
+
+    names = ("temperature", "top_k", "top_p", "repetition_penalty")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.beams is not None:
+        given["num_beams"] = args.beams
+    if args.greedy:
+        given["greedy"] = True
+    if args.published:
+        usual = recipe.published_sampling(begins or "interleaved", args.published)
+    else:
+        usual = SamplingConfig(top_p=1.0 if (args.beams or 1) > 1 else 0.9)
+    return dataclasses.replace(usual, **given)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -122,8 +147,12 @@ def check(args: argparse.Namespace) -> None:
     for name, value in (("--n", args.n), ("--max-new-tokens", args.max_new_tokens)):
         if value < 1:
             raise MioError(f"{name} is {value}; it must be at least 1")
-    if not 0 <= args.seed <= 2**32 - 1 - args.n:
-        raise MioError(f"--seed is {args.seed}; it must be 0 or more and below 2**32")
+    if (args.beams or 1) > 1 and args.n > 1:
+        raise MioError(
+            f"beam search does not sample: its {args.n} responses would be the same; leave --n or --beams out"
+        )
+    if not 0 <= args.seed <= 2**32 - args.n:
+        raise MioError(f"--seed is {args.seed}; it and the {args.n} that follow must be 0 or more and below 2**32")
 
 
 def read_prompt(args: argparse.Namespace) -> tuple[Content, Content]:
@@ -134,7 +163,10 @@ def read_prompt(args: argparse.Namespace) -> tuple[Content, Content]:
     from mio_tokenizers.audio.io import read_audio
     from mio_tokenizers.image.io import read_image
 
-    media = {"image": [read_image(f) for f in args.image], "audio": [read_audio(f) for f in args.audio]}
+    media: dict[str, list[Any]] = {
+        "image": [read_image(file) for file in args.image],
+        "audio": [read_audio(file) for file in args.audio],
+    }
     content: Content = []
     used: set[tuple[str, int]] = set()
     at = 0
@@ -159,8 +191,9 @@ def arrange(content: Content, loose: Content, style: str) -> Content:
 
 def tokenize(content: Content, tokenizers: Any) -> list[Segment]:
     """Media become codes."""
-    made = {"image": lambda v: tokenizers.image.encode(v), "audio": lambda v: tokenizers.audio.encode(v)}
-    return [Segment(kind, made[kind](value) if kind in made else value) for kind, value in content]
+    return [
+        Segment(kind, value if kind == "text" else getattr(tokenizers, kind).encode(value)) for kind, value in content
+    ]
 
 
 def write_response(
@@ -171,7 +204,8 @@ def write_response(
 
     from mio_tokenizers.audio.io import write_wav
 
-    words, files = [], []
+    words: list[str] = []
+    files: list[str] = []
     for segment in answer.segments:
         if segment.kind == "text":
             words.append(segment.value)
@@ -188,4 +222,5 @@ def write_response(
     facts = {"seed": seed, "prompt_ids": prompt.tolist(), "ids": ids.tolist(), "files": files, "error": answer.error}
     (out / f"{number:03d}.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
     note = f"  (unreadable: {answer.error})" if answer.error else ""
-    print(f"{out / f'{number:03d}'}  {text!r}{note}", flush=True)
+    written = ", ".join(str(out / name) for name in (f"{number:03d}.txt", *files, f"{number:03d}.json"))
+    print(f"{text}{note}\n  wrote {written}", flush=True)

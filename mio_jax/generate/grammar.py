@@ -284,10 +284,11 @@ def _tables(grammar: Grammar, stop_ids: tuple[int, ...]) -> Tables:
             following[state] = runs[r + 1] if r + 1 < len(runs) else close
             after[state, codes[m][r]] = state
             put(state, here)
-            if is_free[state]:
+            if r == 0 and not span.length:  # rows for a free run, there or not, so that all settings have one shape
                 onward = codes[m][1] if len(runs) > 1 else closes[m]
-                after[state, onward] = runs[1] if len(runs) > 1 else _closed(grammar, layout)
                 rows.extend([here | ids(onward), ids(onward)])
+                if free:
+                    after[state, onward] = runs[1] if len(runs) > 1 else _closed(grammar, layout)
         put(close, ids(closes[m]))
         after[close, closes[m]] = _closed(grammar, layout)
     needs = np.asarray([grammar.needs(s.modality) for s in spans], np.int32)

@@ -1,34 +1,71 @@
-"""How MIO is decoded: the published settings of each output modality (specification 6.1) and its modality grammar."""
+"""How MIO is asked and decoded: trained wordings, the published settings of each output, the modality grammar."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
+from typing import NamedTuple
 
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.generate.grammar import Grammar
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.protocols import Segment
+from mio_jax.recipes.mio import tasks
 from mio_jax.recipes.mio.prompts import STOP_WORDS
-from mio_jax.recipes.mio.tasks import question
 
-# The paper's table 11. Nothing is guided, and top-k is off everywhere.
+# Specification 6.1: the paper's table 11, and what the repository recommends. Nothing is guided, and top-k is off.
+_NUCLEUS = SamplingConfig(top_p=0.7, repetition_penalty=1.15)
 PUBLISHED = MappingProxyType(
     {
-        "text": SamplingConfig(num_beams=5, greedy=True),
-        "image": SamplingConfig(top_p=0.7),
-        "audio": SamplingConfig(top_p=0.7, repetition_penalty=1.15),
-        "video": SamplingConfig(top_p=0.7, repetition_penalty=1.15),
-        "interleaved": SamplingConfig(top_p=0.7, repetition_penalty=1.15),
+        "paper": {
+            "text": SamplingConfig(num_beams=5),
+            "image": SamplingConfig(top_p=0.7),
+            "audio": _NUCLEUS,
+            "video": _NUCLEUS,
+            "interleaved": _NUCLEUS,
+        },
+        "repository": {
+            "text": SamplingConfig(num_beams=5),
+            "image": SamplingConfig(num_beams=5, repetition_penalty=1.15),
+            "audio": _NUCLEUS,  # text to speech
+            "audio reply": SamplingConfig(num_beams=5, repetition_penalty=2.0),  # speech that reads no text out
+            "audio to audio": SamplingConfig(num_beams=5, repetition_penalty=1.15),
+            "video": _NUCLEUS,
+            "interleaved": _NUCLEUS,
+        },
     }
 )
 
 
-def published_sampling(output: str) -> SamplingConfig:
-    """The paper's settings for an output of "text", "image", "audio", "video" or "interleaved". Raises MioError."""
-    if output not in PUBLISHED:
-        raise MioError(f"there are no published decoding settings for {output!r}; there are: {', '.join(PUBLISHED)}")
-    return PUBLISHED[output]
+class Wording(NamedTuple):
+    """A request that the tasks train: `build` takes the value of each kind in `takes`; answers begin with `begins`."""
+
+    build: Callable[..., list[Segment]]
+    takes: tuple[str, ...]
+    begins: str
+
+
+WORDINGS = MappingProxyType(
+    {
+        "image": Wording(tasks.ask_image, ("text",), "image"),
+        "sound": Wording(tasks.ask_sound, ("text",), "audio"),
+        "caption": Wording(tasks.ask_caption, ("image",), "text"),
+        "mask": Wording(tasks.ask_mask, ("image",), "image"),
+        "what-and-where": Wording(tasks.ask_what_and_where, ("image",), "text"),
+        "answer": Wording(tasks.ask_about_image, ("text", "image"), "text"),
+        "describe": Wording(tasks.ask_sound_description, ("audio",), "text"),
+    }
+)
+
+
+def published_sampling(output: str, source: str = "paper") -> SamplingConfig:
+    """The settings for an output by the "paper" or the "repository". Raises MioError where there are none."""
+    if source not in PUBLISHED:
+        raise MioError(f"decoding settings are of one of {', '.join(PUBLISHED)}, not of {source!r}")
+    if output not in PUBLISHED[source]:
+        raise MioError(f"the {source} has no decoding settings for {output!r}; it has: {', '.join(PUBLISHED[source])}")
+    return PUBLISHED[source][output]
 
 
 def grammar(space: TokenSpace) -> Grammar:
@@ -41,7 +78,30 @@ def grammar(space: TokenSpace) -> Grammar:
 
 def prompt(content: list[Segment], style: str) -> list[Segment]:
     """A user's content as a prompt: "base" as it stands, "chat" as a user turn with the reply opened."""
-    return question(*content) if style == "chat" else list(content)
+    return tasks.question(*content) if style == "chat" else list(content)
+
+
+def ask(name: str, content: list[Segment]) -> tuple[list[Segment], str]:
+    """Puts content into the words that a task trains.
+
+    Args:
+      name: of `WORDINGS`.
+      content: one segment of each kind that the wording takes, in any order.
+
+    Returns:
+      (content of a user turn, what the answer begins with).
+
+    Raises:
+      MioError: an unknown name, or content of other kinds.
+    """
+    if name not in WORDINGS:
+        raise MioError(f"there is no wording {name!r}; there are: {', '.join(WORDINGS)}")
+    wording = WORDINGS[name]
+    values = {segment.kind: segment.value for segment in content}
+    if sorted(segment.kind for segment in content) != sorted(wording.takes):
+        got = ", ".join(segment.kind for segment in content) or "nothing"
+        raise MioError(f"the wording {name!r} takes one {' and one '.join(wording.takes)}; it got: {got}")
+    return wording.build(*(values[kind] for kind in wording.takes)), wording.begins
 
 
 def stop_strings(style: str) -> tuple[str, ...]:
