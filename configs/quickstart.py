@@ -45,11 +45,11 @@ def get_config() -> ConfigDict:
             data=DataConfig(records_dir="data/quickstart", length=384, system_prompt="You are MIO."),
             stages=(
                 StageConfig("alignment", steps=600, composition=composition(6, 1, 0, 1), optim=optim(8e-3, 0.4)),
-                StageConfig("interleaved", steps=200, composition=composition(3, 1, 3, 1), optim=optim(5e-3, 0.4)),
-                StageConfig("audio", steps=300, composition=composition(2, 1, 1, 4), optim=optim(5e-3, 0.4)),
+                StageConfig("interleaved", steps=150, composition=composition(3, 1, 3, 1), optim=optim(5e-3, 0.4)),
+                StageConfig("audio", steps=600, composition=composition(1, 0, 1, 6), optim=optim(5e-3, 0.4)),
                 StageConfig(
                     "sft",
-                    steps=900,
+                    steps=1150,
                     mixture="mio_sft",
                     batch_size=8,
                     style="chat",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mio_jax.data.records import Record
     from mio_jax.generate.engine import Engine
 
-VERSION = 1  # of the metrics: results of another version are computed anew
+VERSION = 2  # of the metrics: results of another version are computed anew
 PRIOR_PROMPTS = 8  # whose mean gives the likelihood of a text whatever is shown
 
 
@@ -114,6 +114,7 @@ def model_digest(params: Any) -> str:
 def settings_key(model: str, config: RunConfig, direction: Direction) -> str:
     """Changes with all that a direction's numbers depend on."""
     settings = {**dataclasses.asdict(config.eval), "directions": None, "batch_size": None}
+    settings |= {name: direction.options[name] for name in ("temperature", "top_p") if name in direction.options}
     facts = [VERSION, model, config.seed, config.data.records_dir, settings, direction.name, direction.metric]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -202,7 +203,9 @@ def _answers(
     if options.get("greedy"):
         sampling = SamplingConfig(greedy=True)
     else:
-        sampling = SamplingConfig(temperature=settings.temperature, top_p=settings.top_p)
+        sampling = SamplingConfig(
+            temperature=options.get("temperature", settings.temperature), top_p=options.get("top_p", settings.top_p)
+        )
     grammar = context.recipe.grammar(context.space).replace(**options.get("grammar", {}))
     # Equal batches: a small last one would need a program of its own.
     size = -(-len(keys) // -(-len(keys) // settings.batch_size))

@@ -155,6 +155,7 @@ _DIRECTIONS = (
         "shape_and_colour",
         72,
         PICTURE,
+        top_p=1.0,  # a small shape on wide paper is never in the nucleus: at every place, paper is likelier
     ),
 )
 

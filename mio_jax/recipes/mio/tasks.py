@@ -235,7 +235,7 @@ MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
         ("mio_easy_vqa_answer", 1.5),
     ),
     "mio_interleaved": (("mio_openmoji_interleaved", 1.0),),
-    "mio_audio": (("mio_instruments_text_to_audio", 1.0), ("mio_instruments_audio_to_text", 1.0)),
+    "mio_audio": (("mio_instruments_text_to_audio", 2.0), ("mio_instruments_audio_to_text", 1.0)),
     "mio_sft": (
         # Only replies carry loss: a name has a tenth of a picture's tokens, so recognition is asked for more often.
         ("mio_openmoji_image_to_text", 4.0),
@@ -245,8 +245,8 @@ MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
         ("mio_easy_vqa_shapes_image_to_text", 0.5),
         ("mio_easy_vqa_shapes_text_to_image", 2.0),
         ("mio_easy_vqa_answer", 2.0),
-        ("mio_instruments_text_to_audio", 2.5),
-        ("mio_instruments_audio_to_text", 2.0),
+        ("mio_instruments_text_to_audio", 4.0),
+        ("mio_instruments_audio_to_text", 1.5),
         ("mio_text", 0.25),
     ),
     "mio_all": tuple((name, 1.0) for name in TASKS),
