@@ -191,9 +191,8 @@ class Engine:
                         f" context of {self.max_length}"
                     )
                 tokens[i, j, : len(ids)], valid[i, j, : len(ids)] = ids, True
-        return np.asarray(
-            score_rows(self.graphdef, self.params, self._pad(checked, shape[0], self.max_length), tokens, valid)
-        )
+        rows = self._pad(checked, shape[0], self.max_length)
+        return np.asarray(score_rows(self.graphdef, self.params, rows, tokens, valid))[: len(prompts)]
 
     def _ids(self, tokens: np.ndarray, what: str, of: int) -> np.ndarray:
         """`tokens` as int32 [length], or MioError."""
