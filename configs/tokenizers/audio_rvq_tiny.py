@@ -1,7 +1,7 @@
 """The bundled audio codec: one second at 16 kHz -> 4 layers x 25 codes out of 256. Instrument notes.
 
-    mio tokenizer train --config configs/tokenizers/audio_rvq_tiny.py
-    mio tokenizer eval  --config configs/tokenizers/audio_rvq_tiny.py
+mio tokenizer train --config configs/tokenizers/audio_rvq_tiny.py
+mio tokenizer eval  --config configs/tokenizers/audio_rvq_tiny.py
 """
 
 from mio_tokenizers.audio.codec import CodecSpec, ToneSpec

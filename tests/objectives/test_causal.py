@@ -16,6 +16,10 @@ from tests import reference
 MODALITIES = ("text", "image", "audio")
 VOCAB = 13
 
+# Compiled once: hypothesis calls them fifty times.
+sums_of = jax.jit(lambda model, batch: causal_loss(model, batch, modalities=MODALITIES, block_size=6))
+targets_of = jax.jit(next_token_targets)
+
 
 class Lookup(NamedTuple):
     """A model that is a table of logits: what token t says of the next one."""
@@ -50,7 +54,7 @@ def batches(draw: st.DrawFn) -> dict[str, np.ndarray]:
 
 @given(batch=batches())
 def test_targets_stay_within_their_example(batch: dict[str, np.ndarray]) -> None:
-    targets, weights = next_token_targets(jax.tree.map(jnp.asarray, batch))
+    targets, weights = targets_of(batch)
     for row, t in np.ndindex(batch["tokens"].shape):
         last = t + 1 == batch["tokens"].shape[1]
         segments = batch["segment_ids"][row]
@@ -64,8 +68,8 @@ def test_targets_stay_within_their_example(batch: dict[str, np.ndarray]) -> None
 @given(batch=batches())
 def test_sums(batch: dict[str, np.ndarray]) -> None:
     model = Lookup(jnp.asarray(np.random.default_rng(5).normal(size=(VOCAB, VOCAB)), jnp.float32))
-    total, sums = jax.jit(lambda m, b: causal_loss(m, b, modalities=MODALITIES, block_size=6))(model, batch)
-    targets, weights = (np.asarray(x) for x in next_token_targets(jax.tree.map(jnp.asarray, batch)))
+    total, sums = sums_of(model, batch)
+    targets, weights = (np.asarray(x) for x in targets_of(batch))
     losses = weights * reference.cross_entropy(np.asarray(model.table)[batch["tokens"]], targets)
     np.testing.assert_allclose(total, losses.sum(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(sums["weight"], weights.sum(), rtol=1e-6)

@@ -13,14 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mio_jax.errors import MioError
-from mio_jax.nn.base import init_params, split_model
-from mio_tokenizers.audio import AudioTokenizer, rvq
+from mio_jax.nn.base import apply, init_params, split_model
+from mio_tokenizers import load
+from mio_tokenizers.audio import AudioTokenizer, pitch_of, rvq
 from mio_tokenizers.audio.codec import Codec, CodecSpec, ToneDecoder, ToneSpec, fold
 from mio_tokenizers.audio.layers import Conv, ConvTranspose, pad_reflect
 from mio_tokenizers.audio.seanet import SEANetSpec
 from mio_tokenizers.audio.tone import harmonics, interpolate, noise
 from mio_tokenizers.base import Audio, Tokenizer
-from mio_tokenizers.weights_file import nested_arrays
+from mio_tokenizers.weights_file import flat_arrays, nested_arrays
 
 RATE, HOP = 1600, 40
 SEANET = SEANetSpec(
@@ -141,11 +142,9 @@ def test_folded_weights_sound_the_same():
     waves = []
     for spec, arrays in ((normal, jitter), (SPEC, fold(jitter))):
         graphdef, abstract = split_model(lambda k, spec=spec: Codec(spec, k))
-        from mio_jax.nn.base import apply
-        from mio_tokenizers.weights_file import flat_arrays
-
-        model = apply(graphdef, nested_arrays(flat_arrays(arrays), abstract, "test"))
-        waves.append(np.asarray(model.synthesize(features, features, f0).wave))
+        params = nested_arrays(flat_arrays(arrays), abstract, "test")
+        run = jax.jit(lambda p, g=graphdef: apply(g, p).synthesize(features, features, f0).wave)
+        waves.append(np.asarray(run(params)))
     np.testing.assert_allclose(waves[0], waves[1], atol=1e-4)
 
 
@@ -231,8 +230,6 @@ def test_save_and_load_keep_tokens_and_fingerprint(tokenizer, tmp_path):
     assert again.fingerprint == tokenizer.fingerprint
     assert again.fingerprint.startswith("audio_rvq:")
     np.testing.assert_array_equal(again.encode(note(1.0)), tokenizer.encode(note(1.0)))
-    from mio_tokenizers import load
-
     assert load(str(path)).fingerprint == tokenizer.fingerprint
 
 
@@ -286,3 +283,14 @@ def test_codes_that_cannot_be_decoded(tokenizer, codes, says):
 def test_impossible_sizes(change, says):
     with pytest.raises(MioError, match=says):
         dataclasses.replace(SEANET, **change)
+
+
+def test_the_bundled_codec_keeps_the_pitch_of_a_note_it_never_heard():
+    codec = load("bundled:audio_rvq_tiny")
+    t = np.arange(16000) / 16000
+    for hz in (220.0, 440.0):
+        wave = sum(np.sin(2 * np.pi * hz * k * t) / k for k in range(1, 8)) * np.exp(-1.5 * t)
+        codes = codec.encode(Audio(wave.astype(np.float32), 16000))
+        assert codes.shape == (4, 25)
+        for layers in (1, 4):
+            assert abs(1200 * np.log2(pitch_of(codec.decode(codes[:layers])) / hz)) < 50
