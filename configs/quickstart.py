@@ -3,11 +3,16 @@
 Command:   make quickstart            (or `mio quickstart` once installed)
 Hardware:  2 CPU cores, 8 GB of memory, no GPU; about 4 GB of disk, most of it the environment
 Data:      OpenMoji pictures, captions and masks; re-pitched instrument recordings; easy-VQA; Python's documentation
-Result:    runs/quickstart/results.json and report.html: every direction beats its shuffled control
+Result:    every direction beats its shuffled control; 2026-11-21, 2500 steps of 3072 tokens, on a busy machine (4 to 7
+           thousand tokens a second): score / control, and their distance in standard errors, n 208 each
+             text->image .21/.12 4.0    image->text .23/.13 4.5    text->audio .45/.01 31    audio->text .42/.02 26
+             image+question->text .83/.72 4.6    image->mask .57/.48 5.2    image->text+mask .58/.48 6.6
+             text->image:shapes .34/.16 6.3
 
 The four stages are MIO's: alignment, interleaved, audio-enhanced (the paper's speech-enhanced) and supervised
 fine-tuning on chats. Rows of a batch follow the paper's fixed compositions (12:2:0:2 is 6:1:0:1 here), at one row for
-every two of the paper's, and learning rates are those of a small model.
+every two of the paper's, but for the third stage, which is all but sound: half a row cannot be had. Learning rates are
+those of a small model.
 """
 
 from ml_collections import ConfigDict
