@@ -21,6 +21,10 @@ TOKENS = np.random.default_rng(3).integers(0, SPEC.vocab_size, (2, LENGTH))
 PLACES = np.broadcast_to(np.arange(LENGTH), TOKENS.shape)
 
 
+hidden = jax.jit(lambda model, *rows: model.hidden(*rows))
+extend = jax.jit(lambda model, *rows: model.extend(*rows))
+
+
 @cache
 def params_of(spec: DecoderSpec) -> Params:
     return jax.jit(lambda key: init_params(lambda key: Decoder(spec, key), key))(jax.random.key(1))
@@ -31,7 +35,7 @@ def model_of(spec: DecoderSpec, params: Params | None = None) -> Decoder:
 
 
 def logits(model: Decoder, tokens: np.ndarray, positions: np.ndarray, segments: np.ndarray | None) -> np.ndarray:
-    return np.asarray(jax.jit(lambda m, *a: m.logits(m.hidden(*a)))(model, tokens, positions, segments))
+    return np.asarray(model.logits(hidden(model, tokens, positions, segments)))
 
 
 def loss_and_gradient(spec: DecoderSpec, params: Params) -> tuple[jax.Array, Params]:
@@ -43,14 +47,13 @@ def loss_and_gradient(spec: DecoderSpec, params: Params) -> tuple[jax.Array, Par
 
 def test_a_cache_filled_in_pieces_gives_the_states_of_the_whole_row() -> None:
     model = model_of(SPEC)
-    extend = jax.jit(lambda m, *a: m.extend(*a))
     cache = model.init_cache(2, LENGTH + 4)
     pieces = []
     for start, stop in ((0, 4), (4, 5), (5, 6), (6, 9)):
         tokens, positions = TOKENS[:, start:stop], PLACES[:, start:stop]
         states, cache = extend(model, tokens, positions, np.ones(tokens.shape, bool), cache)
         pieces.append(states)
-    whole = model.hidden(TOKENS, PLACES, None)
+    whole = hidden(model, TOKENS, PLACES, None)
     np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, atol=2e-5)
     assert int(cache.index) == LENGTH
     assert np.array_equal(np.asarray(cache.valid).sum(axis=1), [LENGTH, LENGTH])
@@ -60,12 +63,12 @@ def test_left_padding_changes_nothing_for_the_tokens() -> None:
     model = model_of(SPEC)
     valid = np.asarray([[False] * 3 + [True] * (LENGTH - 3), [True] * LENGTH])
     positions = np.maximum(np.cumsum(valid, axis=1) - 1, 0)
-    states, cache = model.extend(TOKENS, positions, valid, model.init_cache(2, LENGTH + 1))
-    alone = model.hidden(TOKENS[:1, 3:], PLACES[:1, 3:], None)
+    states, cache = extend(model, TOKENS, positions, valid, model.init_cache(2, LENGTH + 1))
+    alone = hidden(model, TOKENS[:1, 3:], PLACES[:1, 3:], None)
     np.testing.assert_allclose(states[:1, 3:], alone, atol=2e-5)
     new = np.asarray([[4], [4]])
-    states, _ = model.extend(new, positions[:, -1:] + 1, np.ones((2, 1), bool), cache)
-    alone = model.hidden(np.concatenate([TOKENS[:1, 3:], new[:1]], axis=1), np.arange(LENGTH - 2)[None], None)
+    states, _ = extend(model, new, positions[:, -1:] + 1, np.ones((2, 1), bool), cache)
+    alone = hidden(model, np.concatenate([TOKENS[:1, 3:], new[:1]], axis=1), np.arange(LENGTH - 2)[None], None)
     np.testing.assert_allclose(states[0, 0], alone[0, -1], atol=2e-5)
 
 
@@ -119,7 +122,7 @@ def test_full_rematerialisation_keeps_less() -> None:
 def test_bfloat16_compute_on_float32_parameters() -> None:
     spec = dataclasses.replace(SPEC, dtype="bfloat16")
     model = model_of(spec)
-    states = model.hidden(TOKENS, PLACES, None)
+    states = hidden(model, TOKENS, PLACES, None)
     assert states.dtype == jnp.bfloat16
     assert model.logits(states).dtype == jnp.float32
     _, gradient = loss_and_gradient(spec, params_of(spec))
