@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
                 StageConfig("audio", steps=600, composition=composition(1, 0, 1, 6), optim=optim(5e-3, 0.4)),
                 StageConfig(
                     "sft",
-                    steps=1150,
+                    steps=2650,
                     mixture="mio_sft",
                     batch_size=8,
                     style="chat",
