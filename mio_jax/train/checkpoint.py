@@ -63,7 +63,7 @@ class Checkpoints:
         Raises:
           MioError: this or the save before could not be written.
         """
-        items = {"params": state["params"], "opt_state": state["opt_state"], "data": _json(data), "note": _json(note)}
+        items = {**state, "data": _json(data), "note": _json(note)}
         with _writing(self._directory):
             self._orbax.save_checkpointables_async(step, items, force=True)
 
@@ -79,7 +79,7 @@ class Checkpoints:
           MioError: the checkpoint is of another model or cannot be read.
         """
         loaded = self._load(step, {**abstract, "data": None})
-        return {"params": loaded["params"], "opt_state": loaded["opt_state"]}, loaded["data"]
+        return {name: loaded[name] for name in abstract}, loaded["data"]
 
     def restore_params(self, step: int, abstract: Any) -> Any:
         """Only the parameters of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
@@ -91,11 +91,10 @@ class Checkpoints:
             saved = self._orbax.checkpointables_metadata(step).metadata
         except (OSError, ValueError, KeyError) as error:
             raise _unreadable(where, error) from error
-        for part in ("params", "opt_state"):
-            if part in abstract:
-                if part not in saved:
-                    raise _unreadable(where, f"it holds no {part}")
-                check_shapes(saved[part], abstract[part], f"checkpoint {where}", part)
+        for part in (name for name in abstract if name != "data"):
+            if part not in saved:
+                raise _unreadable(where, f"it holds no {part}")
+            check_shapes(saved[part], abstract[part], f"checkpoint {where}", part)
         try:
             return self._orbax.load_checkpointables(step, abstract)
         except (OSError, ValueError, KeyError) as error:
