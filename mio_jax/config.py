@@ -108,7 +108,7 @@ class MuonConfig:
 
 @dataclass(frozen=True)
 class GroupConfig:
-    """Parameters whose path (`layers/mlp/up`) matches the glob `pattern`; of several groups the first that fits counts."""
+    """Parameters whose path (`layers/mlp/up`) matches the glob `pattern`; the first group that fits holds."""
 
     pattern: str = ""
     rate: float = 1.0  # times the learning rate
@@ -129,8 +129,8 @@ class GroupConfig:
 class GuardConfig:
     """What happens to bad updates: those whose loss or gradient is not finite, or whose loss is a spike.
 
-    With `max_in_a_row` 1 and no spikes looked for, the first bad update stops the run. Otherwise bad updates are skipped
-    on the device and counted, and `max_in_a_row` of them stop the run.
+    With `max_in_a_row` 1 and no spikes looked for, the first bad update stops the run. Otherwise bad updates are
+    skipped on the device and counted, and `max_in_a_row` of them stop the run.
     """
 
     max_in_a_row: int = 1
@@ -190,8 +190,8 @@ class OptimConfig:
             for name, default in adam.items():
                 require(
                     getattr(self, name) == default,
-                    f"optim.{name} is {getattr(self, name)}, which belongs to adamw and muon; leave it at {default} and "
-                    "set what optim.adafactor has (beta1, decay_rate, eps1, weight_decay_rate)",
+                    f"optim.{name} is {getattr(self, name)}, which belongs to adamw and muon; leave it at {default} "
+                    "and set what optim.adafactor has (beta1, decay_rate, eps1, weight_decay_rate)",
                 )
 
 
@@ -275,8 +275,8 @@ class StageConfig:
         steps = -(-self.tokens // (self.rows * length))
         require(
             self.steps in (0, steps),
-            f"stage {self.name!r}: tokens={self.tokens} are {steps} steps of {self.rows} rows of {length}, and steps is "
-            f"{self.steps}; set one of the two to 0",
+            f"stage {self.name!r}: tokens={self.tokens} are {steps} steps of {self.rows} rows of {length}, and steps "
+            f"is {self.steps}; set one of the two to 0",
         )
         return dataclasses.replace(self, steps=steps)
 
@@ -376,7 +376,7 @@ class RunConfig:
         )
 
     def with_steps(self) -> RunConfig:
-        """This config with the steps of stages that have a budget of tokens worked out; see `StageConfig.with_steps`."""
+        """This config with the steps of stages that have a token budget worked out; see `StageConfig.with_steps`."""
         return self.replace(stages=tuple(stage.with_steps(self.data.length) for stage in self.stages))
 
     def replace(self, **changes: object) -> RunConfig:

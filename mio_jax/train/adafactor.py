@@ -24,13 +24,13 @@ class FactoredState(NamedTuple):
     """Second moments: means of squared gradients.
 
     Attributes:
-      count: int32 scalar, updates so far.
+      updates: int32 scalar, how many so far.
       v_row, v_col: nested dicts with the factored parameters only, float32, the parameter's shape without its columns
         and without its rows.
       v: nested dict with the other parameters, float32.
     """
 
-    count: jax.Array
+    updates: jax.Array
     v_row: dict[Any, Any]
     v_col: dict[Any, Any]
     v: dict[Any, Any]
@@ -83,7 +83,7 @@ def scale_by_adafactor(config: AdafactorConfig, axes: dict[str, Any]) -> optax.G
         return FactoredState(jnp.zeros([], jnp.int32), unflatten(row), unflatten(col), unflatten(whole))
 
     def update(gradients: Any, state: FactoredState, params: Any = None) -> tuple[Any, FactoredState]:
-        decay = 1.0 - (state.count.astype(jnp.float32) + 1.0) ** -config.decay_rate
+        decay = 1.0 - (state.updates.astype(jnp.float32) + 1.0) ** -config.decay_rate
         old_row, old_col, old_whole = flatten(state.v_row), flatten(state.v_col), flatten(state.v)
         row, col, whole, updates = {}, {}, {}, {}
         param_at = flatten(params)
@@ -107,7 +107,7 @@ def scale_by_adafactor(config: AdafactorConfig, axes: dict[str, Any]) -> optax.G
             if config.multiply_by_parameter_scale:
                 y *= jnp.maximum(_rms(param, layer), config.eps2)
             updates[path] = y
-        count = optax.safe_increment(state.count)
+        count = optax.safe_increment(state.updates)
         return unflatten(updates), FactoredState(count, unflatten(row), unflatten(col), unflatten(whole))
 
     return optax.GradientTransformation(init, update)

@@ -85,13 +85,17 @@ class Checkpoints:
         """Only the parameters of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
         return self._load(step, {"params": abstract})["params"]
 
+    def restore_ema(self, step: int, abstract: Any) -> Any:
+        """Only the moving average of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
+        return self._load(step, {"ema": abstract})["ema"]
+
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         where = self._directory / str(step)
         try:
             saved = self._orbax.checkpointables_metadata(step).metadata
         except (OSError, ValueError, KeyError) as error:
             raise _unreadable(where, error) from error
-        for part in (name for name in abstract if name != "data"):
+        for part in sorted(abstract.keys() - {"data"}, key=lambda name: (name != "params", name)):
             if part not in saved:
                 raise _unreadable(where, f"it holds no {part}")
             check_shapes(saved[part], abstract[part], f"checkpoint {where}", part)

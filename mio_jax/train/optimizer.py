@@ -68,8 +68,8 @@ def decay_mask(axes: Any) -> Any:
 def make_optimizer(optim: OptimConfig, axes: dict[str, Any]) -> Optimizer:
     """The optimizer that `optim` describes, for parameters with these logical axes.
 
-    Gradients are clipped by the global norm of all that is trained (`clip_norm` 0: not), then go to the optimizer, whose
-    updates are scaled by the learning rate and the group's factor.
+    Gradients are clipped by the global norm of all that is trained (`clip_norm` 0: not), then go to the optimizer,
+    whose updates are scaled by the learning rate and the group's factor.
 
     Raises:
       MioError: a group that matches no parameter, or nothing left to train.

@@ -20,8 +20,8 @@ from mio_jax.train.guard import new_guard
 from mio_jax.train.optimizer import Optimizer
 from mio_jax.train.trees import Path, flatten
 
-# {"params": nested dict of arrays, "opt_state": what optax made of it}; and where the config asks for them "ema" (nested
-# dict of what is trained) and "guard" (scalars, see mio_jax.train.guard).
+# {"params": nested dict of arrays, "opt_state": what optax made of it}; and where the config asks for them "ema"
+# (nested dict of what is trained) and "guard" (scalars, see mio_jax.train.guard).
 State = dict[str, Any]
 
 
@@ -102,7 +102,7 @@ def abstract_state(plan: Plan, optimizer: Optimizer) -> State:
 
 
 def _parameter_path(keys: KeyPath) -> Path:
-    """The dictionary keys at the end of a path into optimizer state: optax keeps trees like the parameters in fields."""
+    """The dictionary keys at the end of a path into optimizer state: trees like the parameters are in fields."""
     fields = [i for i, key in enumerate(keys) if not isinstance(key, DictKey)]
     return tuple(key.key for key in keys[fields[-1] + 1 if fields else 0 :])
 
