@@ -137,11 +137,11 @@ class _Reporter:
         strange = [f"{name} is {values[name]}" for name in ("loss", "grad_norm") if not math.isfinite(values[name])]
         in_a_row = int(values.get("in_a_row", len(strange) > 0))
         self._bad.note(step, batch, in_a_row)
-        if in_a_row < max(loop.max_in_a_row, 1) or not in_a_row:
+        if not in_a_row or in_a_row < loop.max_in_a_row:
             return
         what = strange[0] if strange else f"loss is {values['loss']:.6g}, a spike"
         if loop.max_in_a_row > 1:
-            what += f", and this is the update number {in_a_row} in a row that was skipped"
+            what += f", and the last {in_a_row} updates were all skipped"
         raise MioError(
             f"stage {loop.name}, step {step}: {what}; the last checkpoint is from before it, and {self._bad.save()} "
             "has what it was trained on. Lower the stage's optim.learning_rate, or lengthen its warmup, in a new run"
