@@ -14,7 +14,8 @@ from mio_jax.errors import MioError
 
 DTYPES = ("float32", "bfloat16")
 REMAT = ("none", "full", "dots")
-SCHEDULES = ("constant", "linear", "cosine")
+SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt", "wsd")
+OPTIMIZERS = ("adamw", "adafactor", "muon")
 STYLES = ("base", "chat")
 SUPERVISION = ("all", "responses")
 MESH_AXES = ("data", "fsdp", "seq", "tensor")
@@ -67,8 +68,92 @@ class TokenizersConfig:
 
 
 @dataclass(frozen=True)
+class AdafactorConfig:
+    """Adafactor as T5X has it; see `mio_jax.train.adafactor`."""
+
+    decay_rate: float = 0.8  # the second moment of step t decays by 1 - t^-decay_rate
+    clipping_threshold: float = 1.0  # largest RMS of an update; 0: none
+    multiply_by_parameter_scale: bool = True  # the rate is relative to the RMS of the parameter
+    min_dim_size_to_factor: int = 128  # of matrices that are no stack of layers
+    eps1: float = 1e-30  # added to squared gradients
+    eps2: float = 1e-3  # least parameter scale
+    beta1: float = 0.0  # momentum of the updates; 0: none, and no memory for it
+    momentum_dtype: str = "float32"
+    weight_decay_rate: float = 0.0  # share of every parameter lost in every step, whatever the learning rate
+
+    def __post_init__(self) -> None:
+        require_choice("optim.adafactor.momentum_dtype", self.momentum_dtype, DTYPES)
+        require(self.decay_rate > 0, f"optim.adafactor.decay_rate is {self.decay_rate}; it must be positive")
+        require(0 <= self.beta1 < 1, f"optim.adafactor.beta1 is {self.beta1}; it must be in [0, 1)")
+        for name in ("clipping_threshold", "min_dim_size_to_factor", "weight_decay_rate"):
+            require(getattr(self, name) >= 0, f"optim.adafactor.{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("eps1", "eps2"):
+            require(getattr(self, name) > 0, f"optim.adafactor.{name} is {getattr(self, name)}; it must be positive")
+
+
+@dataclass(frozen=True)
+class MuonConfig:
+    """Muon for hidden matrices; everything else takes AdamW with the other fields of `OptimConfig`."""
+
+    beta: float = 0.95
+    nesterov: bool = True
+    ns_steps: int = 5  # Newton-Schulz iterations
+    update_rms: float = 0.2  # of every update, so that AdamW's rates fit; 0: sqrt(max(1, outputs / inputs)) instead
+
+    def __post_init__(self) -> None:
+        require(0 <= self.beta < 1, f"optim.muon.beta is {self.beta}; it must be in [0, 1)")
+        require(self.ns_steps > 0, f"optim.muon.ns_steps is {self.ns_steps}; it must be positive")
+        require(self.update_rms >= 0, f"optim.muon.update_rms is {self.update_rms}; it must be 0 or more")
+
+
+@dataclass(frozen=True)
+class GroupConfig:
+    """Parameters whose path (`layers/mlp/up`) matches the glob `pattern`; the first group that fits holds."""
+
+    pattern: str = ""
+    rate: float = 1.0  # times the learning rate
+    frozen: bool = False  # never updated; no gradient, no optimizer state
+
+    def __post_init__(self) -> None:
+        require(bool(self.pattern), "an optimizer group has no pattern: give a path such as layers/mlp/* or embed")
+        require(
+            self.rate > 0, f"optimizer group {self.pattern!r}: rate is {self.rate}; it must be positive (or frozen)"
+        )
+        require(
+            not self.frozen or self.rate == 1.0,
+            f"optimizer group {self.pattern!r} is frozen; its rate of {self.rate} would have no meaning",
+        )
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What happens to bad updates: those whose loss or gradient is not finite, or whose loss is a spike.
+
+    With `max_in_a_row` 1 and no spikes looked for, the first bad update stops the run. Otherwise bad updates are
+    skipped on the device and counted, and `max_in_a_row` of them stop the run.
+    """
+
+    max_in_a_row: int = 1
+    spike_factor: float = 0.0  # a loss above this many times the running mean is a spike; 0: none is
+    spike_window: int = 50  # steps that the running mean looks back over, and that come before the first spike
+
+    def __post_init__(self) -> None:
+        require(self.max_in_a_row > 0, f"optim.guard.max_in_a_row is {self.max_in_a_row}; it must be positive")
+        require(
+            self.spike_factor == 0 or self.spike_factor > 1,
+            f"optim.guard.spike_factor is {self.spike_factor}; it must be 0 (off) or greater than 1",
+        )
+        require(self.spike_window > 0, f"optim.guard.spike_window is {self.spike_window}; it must be positive")
+
+    @property
+    def skips(self) -> bool:
+        """Whether the compiled step judges and skips updates."""
+        return self.max_in_a_row > 1 or self.spike_factor > 0
+
+
+@dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with warmup and a decay schedule; rates are per optimizer step."""
+    """Optimizer, warmup and schedule; rates are per optimizer step. docs/optimizers.md says what each does."""
 
     learning_rate: float = 3e-5
     schedule: str = "cosine"
@@ -80,12 +165,34 @@ class OptimConfig:
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     z_loss: float = 0.0
+    optimizer: str = "adamw"
+    warmup_steps: int = 0  # more than 0: instead of warmup_ratio
+    decay_ratio: float = 0.1  # schedule wsd: share of the steps, the last ones, in which the rate falls
+    ema_decay: float = 0.0  # of the moving average of the parameters; 0: none is kept
+    groups: tuple[GroupConfig, ...] = ()
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    adafactor: AdafactorConfig = field(default_factory=AdafactorConfig)
+    muon: MuonConfig = field(default_factory=MuonConfig)
 
     def __post_init__(self) -> None:
         require_choice("optim.schedule", self.schedule, SCHEDULES)
+        require_choice("optim.optimizer", self.optimizer, OPTIMIZERS)
         require(self.learning_rate > 0, f"optim.learning_rate is {self.learning_rate}; it must be positive")
         require(0 <= self.warmup_ratio < 1, f"optim.warmup_ratio is {self.warmup_ratio}; it must be in [0, 1)")
         require(0 <= self.final_ratio <= 1, f"optim.final_ratio is {self.final_ratio}; it must be in [0, 1]")
+        require(self.warmup_steps >= 0, f"optim.warmup_steps is {self.warmup_steps}; it must be 0 or more")
+        require(0 < self.decay_ratio <= 1, f"optim.decay_ratio is {self.decay_ratio}; it must be in (0, 1]")
+        require(0 <= self.ema_decay < 1, f"optim.ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        if self.optimizer == "adafactor":
+            adam = {
+                f.name: f.default for f in dataclasses.fields(self) if f.name in ("b1", "b2", "eps", "weight_decay")
+            }
+            for name, default in adam.items():
+                require(
+                    getattr(self, name) == default,
+                    f"optim.{name} is {getattr(self, name)}, which belongs to adamw and muon; leave it at {default} "
+                    "and set what optim.adafactor has (beta1, decay_rate, eps1, weight_decay_rate)",
+                )
 
 
 @dataclass(frozen=True)
@@ -116,9 +223,22 @@ class StageConfig:
     style: str = "base"  # which prompts: pre-training templates or chat turns
     supervise: str = "all"  # which tokens carry loss
     optim: OptimConfig = field(default_factory=OptimConfig)
+    tokens: int = 0  # a budget instead of steps (which is then 0): every place of a row counts, padding included
+    micro_batches: int = 1  # parts that a batch is computed in, one after another, for less memory
 
     def __post_init__(self) -> None:
-        require(self.steps > 0, f"stage {self.name!r}: steps is {self.steps}; it must be positive")
+        require(
+            self.steps > 0 or (self.tokens > 0 and self.steps == 0),
+            f"stage {self.name!r}: steps is {self.steps}; it must be positive (or 0 beside a budget of tokens)",
+        )
+        require(self.tokens >= 0, f"stage {self.name!r}: tokens is {self.tokens}; it must be 0 or more")
+        require(
+            self.micro_batches > 0, f"stage {self.name!r}: micro_batches is {self.micro_batches}; it must be positive"
+        )
+        require(
+            self.rows % self.micro_batches == 0,
+            f"stage {self.name!r}: {self.rows} rows do not divide into {self.micro_batches} micro_batches",
+        )
         require_choice(f"stage {self.name!r}: style", self.style, STYLES)
         require_choice(f"stage {self.name!r}: supervise", self.supervise, SUPERVISION)
         require(
@@ -143,6 +263,22 @@ class StageConfig:
     def rows(self) -> int:
         """Rows of a global batch."""
         return sum(part.rows for part in self.composition) if self.composition else self.batch_size
+
+    def with_steps(self, length: int) -> StageConfig:
+        """This stage with `steps` set: ceil(tokens / (rows * length)) for a budget of tokens, rows of `length` places.
+
+        Raises:
+          MioError: both are set and do not agree (a stored config, whose steps were once worked out, may have both).
+        """
+        if not self.tokens:
+            return self
+        steps = -(-self.tokens // (self.rows * length))
+        require(
+            self.steps in (0, steps),
+            f"stage {self.name!r}: tokens={self.tokens} are {steps} steps of {self.rows} rows of {length}, and steps "
+            f"is {self.steps}; set one of the two to 0",
+        )
+        return dataclasses.replace(self, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -238,6 +374,10 @@ class RunConfig:
             all(n and n.replace("_", "").replace("-", "").isalnum() for n in names),
             f"stage names name folders: {names}",
         )
+
+    def with_steps(self) -> RunConfig:
+        """This config with the steps of stages that have a token budget worked out; see `StageConfig.with_steps`."""
+        return self.replace(stages=tuple(stage.with_steps(self.data.length) for stage in self.stages))
 
     def replace(self, **changes: object) -> RunConfig:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ class Checkpoints:
         Raises:
           MioError: this or the save before could not be written.
         """
-        items = {"params": state["params"], "opt_state": state["opt_state"], "data": _json(data), "note": _json(note)}
+        items = {**state, "data": _json(data), "note": _json(note)}
         with _writing(self._directory):
             self._orbax.save_checkpointables_async(step, items, force=True)
 
@@ -79,11 +79,15 @@ class Checkpoints:
           MioError: the checkpoint is of another model or cannot be read.
         """
         loaded = self._load(step, {**abstract, "data": None})
-        return {"params": loaded["params"], "opt_state": loaded["opt_state"]}, loaded["data"]
+        return {name: loaded[name] for name in abstract}, loaded["data"]
 
     def restore_params(self, step: int, abstract: Any) -> Any:
         """Only the parameters of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
         return self._load(step, {"params": abstract})["params"]
+
+    def restore_ema(self, step: int, abstract: Any) -> Any:
+        """Only the moving average of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
+        return self._load(step, {"ema": abstract})["ema"]
 
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         where = self._directory / str(step)
@@ -91,11 +95,10 @@ class Checkpoints:
             saved = self._orbax.checkpointables_metadata(step).metadata
         except (OSError, ValueError, KeyError) as error:
             raise _unreadable(where, error) from error
-        for part in ("params", "opt_state"):
-            if part in abstract:
-                if part not in saved:
-                    raise _unreadable(where, f"it holds no {part}")
-                check_shapes(saved[part], abstract[part], f"checkpoint {where}", part)
+        for part in sorted(abstract.keys() - {"data"}, key=lambda name: (name != "params", name)):
+            if part not in saved:
+                raise _unreadable(where, f"it holds no {part}")
+            check_shapes(saved[part], abstract[part], f"checkpoint {where}", part)
         try:
             return self._orbax.load_checkpointables(step, abstract)
         except (OSError, ValueError, KeyError) as error:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from mio_jax.errors import MioError
+from mio_jax.train.bad_batches import BadBatches
 from mio_jax.train.checkpoint import Checkpoints
 from mio_jax.train.metrics import MetricsWriter, Row
 from mio_jax.train.progress import RunProgress
@@ -47,6 +48,7 @@ class StageLoop:
         device scalar.
       save_every, log_every: in steps; the last step is always saved and logged.
       note: stored with every checkpoint.
+      max_in_a_row: so many bad updates without a good one between end the run (see `mio_jax.config.GuardConfig`).
     """
 
     index: int
@@ -59,6 +61,7 @@ class StageLoop:
     save_every: int
     log_every: int
     note: dict[str, Any]
+    max_in_a_row: int = 1
 
     def run(
         self,
@@ -73,7 +76,8 @@ class StageLoop:
         """Trains from after step `done` to the end of the stage; its last checkpoint is committed on return.
 
         Raises:
-          MioError: the loss or the gradient is not finite, or a checkpoint cannot be written.
+          MioError: too many bad updates in a row (their batches are then in `bad_batches/` of the stage's folder), or a
+            checkpoint cannot be written.
           Stopped: a stop was requested; the state has been saved.
         """
         report = _Reporter(self, writer, progress)
@@ -108,45 +112,66 @@ class _Reporter:
 
     def __init__(self, loop: StageLoop, writer: MetricsWriter, progress: RunProgress) -> None:
         self._loop, self._writer, self._progress = loop, writer, progress
-        self._pending: list[tuple[int, dict[str, jax.Array], float, int, int]] = []
+        self._pending: list[tuple[int, dict[str, jax.Array], float, dict[str, np.ndarray]]] = []
+        self._bad = BadBatches(writer.directory)
         self._tokens = 0
         self._began = self._since = time.monotonic()
         self._wall_before = float(writer.kept[-1]["wall_s"]) if writer.kept else 0.0
 
     def add(self, step: int, metrics: dict[str, jax.Array], batch: dict[str, np.ndarray], rate: float) -> None:
         """Notes a step that has been dispatched."""
-        used = batch["segment_ids"] != 0
-        self._pending.append((step, metrics, rate, int(used.sum()), used.size))
+        self._pending.append((step, metrics, rate, batch))
 
     def read(self, keep: int) -> None:
         """Reads all but the newest `keep` steps, waiting for them."""
         while len(self._pending) > keep:
-            step, metrics, rate, tokens, size = self._pending.pop(0)
-            self._finish(step, {k: float(v) for k, v in jax.device_get(metrics).items()}, rate, tokens, size)
+            step, metrics, rate, batch = self._pending.pop(0)
+            values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            self._check(step, values, batch)
+            used = batch["segment_ids"] != 0
+            self._finish(step, values, rate, int(used.sum()), used.size)
+
+    def _check(self, step: int, values: dict[str, float], batch: dict[str, np.ndarray]) -> None:
+        """Raises MioError if this was one bad update too many. Without a guard the first that is not finite is."""
+        loop = self._loop
+        strange = [f"{name} is {values[name]}" for name in ("loss", "grad_norm") if not math.isfinite(values[name])]
+        in_a_row = int(values.get("in_a_row", len(strange) > 0))
+        self._bad.note(step, batch, in_a_row)
+        if not in_a_row or in_a_row < loop.max_in_a_row:
+            return
+        what = strange[0] if strange else f"loss is {values['loss']:.6g}, a spike"
+        if loop.max_in_a_row > 1:
+            what += f", and the last {in_a_row} updates were all skipped"
+        raise MioError(
+            f"stage {loop.name}, step {step}: {what}; the last checkpoint is from before it, and {self._bad.save()} "
+            "has what it was trained on. Lower the stage's optim.learning_rate, or lengthen its warmup, in a new run"
+        )
 
     def _finish(self, step: int, values: dict[str, float], rate: float, tokens: int, size: int) -> None:
         loop, now = self._loop, time.monotonic()
         self._tokens += tokens
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(values[name]):
-                raise MioError(
-                    f"stage {loop.name}, step {step}: {name} is {values[name]}; the last checkpoint is from before it. "
-                    "Lower the stage's optim.learning_rate, or lengthen its warmup, in a new run"
-                )
         if step % loop.log_every and step != loop.steps:
             return
         speed = self._tokens / max(now - self._since, 1e-9)
-        row: Row = {"step": step, "global_step": loop.first_global + step, "stage": loop.name, "loss": values["loss"]}
+        row: Row = {"step": step, "global_step": loop.first_global + step, "stage": loop.name}
+        row["loss"] = _finite(values["loss"])
         for name, value in values.items():
             if name.startswith("loss/"):
-                row[name] = value if values["weight" + name[4:]] > 0 else None
+                row[name] = _finite(value) if values["weight" + name[4:]] > 0 else None
         row |= {
             "tokens_per_s": round(speed, 1),
             "packing_fill": tokens / size,
-            "grad_norm": values["grad_norm"],
+            "grad_norm": _finite(values["grad_norm"]),
             "learning_rate": rate,
             "wall_s": round(self._wall_before + now - self._began, 3),
         }
+        if "skipped" in values:
+            row["skipped"] = int(values["skipped"])
         self._writer.write(row)
         self._progress.update(loop.index, step, values["loss"], speed)
         self._tokens, self._since = 0, now
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN: what a skipped update gave is left open."""
+    return value if math.isfinite(value) else None

@@ -52,10 +52,12 @@ class MetricsWriter:
 
     Attributes:
       kept: the rows up to `step` that were there.
+      directory: the stage's folder.
     """
 
     def __init__(self, directory: Path, step: int, global_step: int, tensorboard: bool) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
         path = directory / "metrics.jsonl"
         self.kept = cut_rows(path, step)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)

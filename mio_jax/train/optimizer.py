@@ -1,34 +1,55 @@
-"""AdamW and its learning-rate schedule.
-
-The rate of a step is computed on the host and enters the compiled step as an argument, so that stages which differ only
-in their schedules share one compilation.
-"""
+"""The optimizer of a stage, put together from optax's parts: AdamW, Adafactor or Muon, with parameter groups."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import optax
 
 from mio_jax.config import OptimConfig
-from mio_jax.nn.base import LAYERS
+from mio_jax.nn.base import Axes
+from mio_jax.train.adafactor import scale_by_adafactor
+from mio_jax.train.groups import assign_groups
+from mio_jax.train.muon import hidden_matrices, is_hidden_matrix
+from mio_jax.train.schedule import learning_rate
+from mio_jax.train.trees import Path, flatten, map_paths, pick, put, within_layer
+
+__all__ = ["Optimizer", "decay_mask", "learning_rate", "make_optimizer"]
 
 
-def learning_rate(optim: OptimConfig, steps: int, step: int) -> float:
-    """The rate of `step` (1-based) of a stage of `steps`.
+@dataclass(frozen=True)
+class Optimizer:
+    """What updates the parameters that are not frozen.
 
-    Linear warmup reaches the peak at step ceil(warmup_ratio * steps), so that step 1 already learns; then the rate is
-    constant, or falls along a line or a half cosine to `final_ratio` of the peak at the last step.
+    Attributes:
+      optim: the config that it was made from.
+      axes: logical axis names, nested dict like the parameters.
+      transformation: of the trainable part; its `update` takes `rate` and returns what is subtracted.
+      trained: paths of that part, or None if it is everything.
     """
-    warmup = math.ceil(optim.warmup_ratio * steps)
-    if step < warmup:
-        return optim.learning_rate * step / warmup
-    first = max(warmup, 1)  # the step that has the peak
-    done = (step - first) / (steps - first) if steps > first else 0.0
-    fall = {"constant": 0.0, "linear": done, "cosine": 0.5 * (1 - math.cos(math.pi * done))}[optim.schedule]
-    return optim.learning_rate * (1 - fall * (1 - optim.final_ratio))
+
+    optim: OptimConfig
+    axes: dict[str, Any]
+    transformation: optax.GradientTransformationExtraArgs
+    trained: tuple[Path, ...] | None
+
+    def trainable(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The part of the parameters that is trained: what gradients, optimizer state and moving average are like."""
+        return params if self.trained is None else pick(params, self.trained)
+
+    def merged(self, params: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+        """`params` with its trainable part replaced."""
+        return part if self.trained is None else put(params, part)
+
+    def init(self, params: dict[str, Any]) -> Any:
+        """A fresh state for all the parameters of a model, of which frozen ones have none."""
+        return self.transformation.init(self.trainable(params))
+
+    def update(self, gradient: Any, state: Any, part: Any, rate: jax.Array | float) -> tuple[Any, Any]:
+        """(what to subtract from the trainable `part`, new state) at learning rate `rate`, a float32 scalar."""
+        return self.transformation.update(gradient, state, part, rate=rate)
 
 
 def decay_mask(axes: Any) -> Any:
@@ -38,17 +59,81 @@ def decay_mask(axes: Any) -> Any:
     the norm scales of a stack of layers are a matrix too.
     """
 
-    def is_matrix(names: tuple[str | None, ...]) -> bool:
-        return sum(name != LAYERS for name in names) >= 2
+    def is_matrix(names: Axes) -> bool:
+        return len(within_layer(names)) >= 2
 
     return jax.tree.map(is_matrix, axes, is_leaf=lambda x: isinstance(x, tuple))
 
 
-def make_optimizer(optim: OptimConfig, axes: Any) -> optax.GradientTransformation:
-    """Clipping by global norm (0: none), Adam and decoupled weight decay; the caller scales by minus the rate."""
+def make_optimizer(optim: OptimConfig, axes: dict[str, Any]) -> Optimizer:
+    """The optimizer that `optim` describes, for parameters with these logical axes.
+
+    Gradients are clipped by the global norm of all that is trained (`clip_norm` 0: not), then go to the optimizer,
+    whose updates are scaled by the learning rate and the group's factor.
+
+    Raises:
+      MioError: a group that matches no parameter, or nothing left to train.
+    """
+    groups = assign_groups(optim.groups, axes)
+    frozen = any(group.frozen for group in groups.values())
+    trained = tuple(path for path, group in groups.items() if not group.frozen) if frozen else None
+    own = pick(axes, trained) if trained is not None else axes
+    rates = {path: group.rate for path, group in groups.items()}
     clip = [optax.clip_by_global_norm(optim.clip_norm)] if optim.clip_norm > 0 else []
-    return optax.chain(
-        *clip,
-        optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps),
-        optax.add_decayed_weights(optim.weight_decay, mask=decay_mask(axes)),
-    )
+    if optim.optimizer == "adafactor":
+        transformation = _adafactor(optim, own, clip, rates)
+    else:
+        adam = optax.scale_by_adam(b1=optim.b1, b2=optim.b2, eps=optim.eps)
+        update = adam if optim.optimizer == "adamw" else _muon(optim, own, adam)
+        decay = optax.add_decayed_weights(optim.weight_decay, mask=decay_mask(own))
+        transformation = _at_rate(optax.chain(*clip, update, decay), rates)
+    return Optimizer(optim, axes, transformation, trained)
+
+
+def _adafactor(
+    optim: OptimConfig, axes: dict[str, Any], clip: list[optax.GradientTransformation], rates: dict[Path, float]
+) -> optax.GradientTransformationExtraArgs:
+    """Adafactor in T5X's order: its momentum is of updates at their learning rate, and its decay knows no rate."""
+    config = optim.adafactor
+    parts = [_at_rate(optax.chain(*clip, scale_by_adafactor(config, axes)), rates)]
+    if config.beta1:
+        parts.append(optax.ema(config.beta1, debias=False, accumulator_dtype=config.momentum_dtype))
+    if config.weight_decay_rate:
+        parts.append(optax.add_decayed_weights(config.weight_decay_rate))
+    return optax.with_extra_args_support(optax.chain(*parts))
+
+
+def _muon(optim: OptimConfig, axes: dict[str, Any], adam: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Muon for hidden matrices and Adam for the rest; the state is {"muon": ..., "adam": ...}, each with its part."""
+    flat = flatten(axes)
+    parts = {
+        "muon": tuple(path for path, names in flat.items() if is_hidden_matrix(names)),
+        "adam": tuple(path for path, names in flat.items() if not is_hidden_matrix(names)),
+    }
+    by_name = {"muon": hidden_matrices(optim.muon, pick(axes, parts["muon"])), "adam": adam}
+
+    def init(params: Any) -> dict[str, Any]:
+        return {name: by_name[name].init(pick(params, paths)) for name, paths in parts.items()}
+
+    def update(gradient: Any, state: dict[str, Any], params: Any = None) -> tuple[Any, dict[str, Any]]:
+        updates, new = gradient, {}
+        for name, paths in parts.items():
+            part, new[name] = by_name[name].update(pick(gradient, paths), state[name])
+            updates = put(updates, part)
+        return updates, new
+
+    return optax.GradientTransformation(init, update)
+
+
+def _at_rate(inner: optax.GradientTransformation, factors: dict[Path, float]) -> optax.GradientTransformationExtraArgs:
+    """`inner` times `rate` times each parameter's factor; it adds nothing to the state."""
+
+    def update(gradient: Any, state: Any, params: Any = None, *, rate: jax.Array) -> tuple[Any, Any]:
+        updates, state = inner.update(gradient, state, params)
+
+        def scaled(path: Path, update: jax.Array) -> jax.Array:
+            return (rate if factors[path] == 1.0 else rate * factors[path]) * update
+
+        return map_paths(scaled, updates), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)

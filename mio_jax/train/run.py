@@ -17,6 +17,7 @@ from mio_jax.errors import MioError
 from mio_jax.parallel import make_mesh
 from mio_jax.protocols import Recipe, load_recipe
 from mio_jax.train.checkpoint import Checkpoints, latest_step
+from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, load_config
 from mio_jax.train.state import plan_model
 
@@ -56,31 +57,43 @@ class Run(NamedTuple):
     space: TokenSpace
 
 
-def load_run(run_dir: str | os.PathLike[str], *, stage: str | None = None, mesh: Mesh | None = None) -> Run:
-    """Reads a run's config and newest parameters.
+def load_run(
+    run_dir: str | os.PathLike[str], *, stage: str | None = None, mesh: Mesh | None = None, ema: bool | None = None
+) -> Run:
+    """Reads a run's config and newest parameters: their moving average where the stage keeps one.
 
     Args:
       run_dir: its folder.
       stage: which stage's; default: the last one that has a checkpoint.
       mesh: where the parameters go; default: one device, whatever the run was trained on.
+      ema: True: the moving average, False: the parameters themselves; default: the average if the stage keeps one.
 
     Raises:
-      MioError: no such run, nothing trained yet, other tokenizers than it was trained with, or a checkpoint that does
-        not fit the config's model.
+      MioError: no such run, nothing trained yet, other tokenizers than it was trained with, a moving average
+        that the stage does not keep, or a checkpoint that does not fit the config's model.
     """
     config = load_config(run_dir)
     index, step = find_checkpoint(config, stage)
+    optim = config.stages[index].optim
+    if ema and not optim.ema_decay:
+        name = config.stages[index].name
+        raise MioError(f"stage {name!r} of {run_dir} keeps no moving average: its optim.ema_decay is 0")
     parts = assemble(config)
     check_tokenizers(Path(run_dir), dict(parts.tokenizers.fingerprints), write=False)
     plan = plan_model(parts.build, mesh or make_mesh(MeshConfig(data=1), jax.local_devices()[:1]))
     with Checkpoints(checkpoint_dir(config, index)) as checkpoints:
         params = checkpoints.restore_params(step, plan.params)
+        if optim.ema_decay and ema is not False:
+            optimizer = make_optimizer(optim, plan.axes)
+            params = optimizer.merged(params, checkpoints.restore_ema(step, optimizer.trainable(plan.params)))
     return Run(config, plan.graphdef, params, parts.recipe, parts.tokenizers, parts.space)
 
 
-def restore_params(run_dir: str | os.PathLike[str], stage: str | None = None, *, mesh: Mesh | None = None) -> Any:
+def restore_params(
+    run_dir: str | os.PathLike[str], stage: str | None = None, *, mesh: Mesh | None = None, ema: bool | None = None
+) -> Any:
     """The newest parameters of a run (or of one of its stages) as a nested dict of arrays; see `load_run`."""
-    return load_run(run_dir, stage=stage, mesh=mesh).params
+    return load_run(run_dir, stage=stage, mesh=mesh, ema=ema).params
 
 
 def find_checkpoint(config: RunConfig, stage: str | None = None) -> tuple[int, int]:

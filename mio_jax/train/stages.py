@@ -15,14 +15,15 @@ import jax
 import numpy as np
 
 from mio_jax import __version__
-from mio_jax.config import OptimConfig, RunConfig
+from mio_jax.config import OptimConfig, RunConfig, StageConfig
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated
+from mio_jax.train import schedule
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
 from mio_jax.train.metrics import MetricsWriter
-from mio_jax.train.optimizer import learning_rate, make_optimizer
+from mio_jax.train.optimizer import Optimizer, make_optimizer
 from mio_jax.train.progress import RunProgress, short
 from mio_jax.train.run import Parts, assemble
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, stage_dir
@@ -38,6 +39,7 @@ def train(config: RunConfig) -> None:
       MioError: a config that does not fit the machine, the data or the run directory; see the message.
       Stopped: SIGTERM or Ctrl-C; a checkpoint has been saved.
     """
+    config = config.with_steps()
     with open_run(config) as run_dir:
         reached = [latest_step(checkpoint_dir(config, i)) for i in range(len(config.stages))]
         first = first_unfinished(config, reached)
@@ -91,9 +93,10 @@ class _Training:
     def __init__(self, config: RunConfig, parts: Parts, plan: Plan, stop: StopRequest) -> None:
         self._config, self._parts, self._plan, self._stop = config, parts, plan, stop
         self._progress = RunProgress([(s.name, s.steps, s.rows) for s in config.stages])
-        self._compiled: dict[OptimConfig, tuple[Any, State, Step]] = {}
-        for stage in config.stages:  # a batch that does not fit the mesh is said before anything is trained
-            batch_sharding(plan.mesh, stage.rows, config.data.length)
+        self._compiled: dict[tuple[OptimConfig, int], tuple[Optimizer, State, Step]] = {}
+        for stage in config.stages:  # what does not fit the mesh or the model is said before anything is trained
+            batch_sharding(plan.mesh, stage.rows // stage.micro_batches, config.data.length)
+            make_optimizer(stage.optim, plan.axes)
 
     def run(self, first: int, reached: list[int | None]) -> None:
         params = self._start_params(first, reached)
@@ -115,22 +118,23 @@ class _Training:
         with Checkpoints(checkpoint_dir(self._config, first - 1)) as checkpoints:
             return checkpoints.restore_params(self._config.stages[first - 1].steps, self._plan.params)
 
-    def _machinery(self, optim: OptimConfig) -> tuple[Any, State, Step]:
+    def _machinery(self, stage: StageConfig) -> tuple[Optimizer, State, Step]:
         """Optimizer, abstract state and compiled step; shared by stages that differ only in their schedule."""
-        default = OptimConfig()
-        names = ("learning_rate", "schedule", "warmup_ratio", "final_ratio")  # these are arguments of the step
-        key = dataclasses.replace(optim, **{name: getattr(default, name) for name in names})
+        default, optim = OptimConfig(), stage.optim
+        names = schedule.FIELDS  # these are arguments of the step
+        key = dataclasses.replace(optim, **{name: getattr(default, name) for name in names}), stage.micro_batches
         if key not in self._compiled:
             optimizer = make_optimizer(optim, self._plan.axes)
             abstract = abstract_state(self._plan, optimizer)
             loss = functools.partial(self._parts.recipe.loss, z_loss=optim.z_loss)
-            self._compiled[key] = optimizer, abstract, make_step(self._plan, optimizer, loss, abstract)
+            step = make_step(self._plan, optimizer, loss, abstract, stage.micro_batches)
+            self._compiled[key] = optimizer, abstract, step
         return self._compiled[key]
 
     def _stage(self, index: int, params: Any, done: int) -> Any:
         """Trains stage `index` from after step `done` and returns its parameters."""
         config, stage, plan = self._config, self._config.stages[index], self._plan
-        optimizer, abstract, step = self._machinery(stage.optim)
+        optimizer, abstract, step = self._machinery(stage)
         before = sum(s.steps for s in config.stages[:index])
         loader = self._loader(index)
         folder = stage_dir(config, index)
@@ -152,9 +156,10 @@ class _Training:
                 place=lambda batch: {
                     name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()
                 },
-                rate=lambda n: _scalar(learning_rate(stage.optim, stage.steps, n), whole),
+                rate=lambda n: _scalar(schedule.learning_rate(stage.optim, stage.steps, n), whole),
                 save_every=config.checkpoint.every_steps,
                 log_every=config.log.every_steps,
+                max_in_a_row=stage.optim.guard.max_in_a_row,
                 note={"version": __version__, "stage": stage.name, "config": to_dict(config)},
             )
             writer = MetricsWriter(folder, done, before + done, config.log.tensorboard)

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import optax
-from jax.sharding import Mesh
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import DictKey, KeyPath, keystr, tree_map_with_path
 
+from mio_jax.errors import MioError
 from mio_jax.nn.base import axes_of, init_params, split_model, to_pure_dict
 from mio_jax.parallel import param_shardings, replicated
+from mio_jax.train.adafactor import dropped_dims
+from mio_jax.train.guard import new_guard
+from mio_jax.train.optimizer import Optimizer
+from mio_jax.train.trees import Path, flatten
 
-State = dict[str, Any]  # {"params": nested dict of arrays, "opt_state": what optax made of it}
+# {"params": nested dict of arrays, "opt_state": what optax made of it}; and where the config asks for them "ema"
+# (nested dict of what is trained) and "guard" (scalars, see mio_jax.train.guard).
+State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,25 +67,53 @@ def new_params(plan: Plan, seed: int) -> Any:
     return make(jax.random.key(seed))
 
 
-def abstract_state(plan: Plan, optimizer: optax.GradientTransformation) -> State:
-    """Shapes and shardings of a train state: moments lie like their parameters, counters are replicated."""
-    shapes = jax.eval_shape(optimizer.init, plan.params)
-    whole = replicated(plan.mesh)
+def abstract_state(plan: Plan, optimizer: Optimizer) -> State:
+    """Shapes and shardings of a train state: moments lie like their parameters, counters are replicated.
 
-    def place(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    A moment that lacks some dimensions of its parameter (Adafactor's) lies like the parameter along the others.
+    """
+    whole = replicated(plan.mesh)
+    params, axes = flatten(plan.params), flatten(plan.axes)
+
+    def place(keys: KeyPath, leaf: Any) -> jax.ShapeDtypeStruct:
+        path = _parameter_path(keys)
+        if path not in params:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
+        param, field = params[path], keys[-len(path) - 1]
+        dropped = dropped_dims(getattr(field, "name", ""), axes[path], param.shape)
+        if leaf.shape != tuple(size for i, size in enumerate(param.shape) if i not in dropped):
+            raise MioError(
+                f"optimizer state {keystr(keys)} has shape {leaf.shape}, its parameter {param.shape}: state.py has no "
+                "rule that says how it lies on a mesh"
+            )
+        spec = [*param.sharding.spec, *[None] * (len(param.shape) - len(param.sharding.spec))]
+        kept = PartitionSpec(*(split for i, split in enumerate(spec) if i not in dropped))
+        sharding = param.sharding if not dropped else NamedSharding(plan.mesh, kept)
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
-    opt_state = optax.tree_utils.tree_map_params(
-        optimizer,
-        lambda leaf, param: place(leaf, param.sharding),
-        shapes,
-        plan.params,
-        transform_non_params=lambda leaf: place(leaf, whole),
-    )
-    return {"params": plan.params, "opt_state": opt_state}
+    opt_state = tree_map_with_path(place, jax.eval_shape(optimizer.init, plan.params))
+    state = {"params": plan.params, "opt_state": opt_state}
+    if optimizer.optim.ema_decay:
+        state["ema"] = optimizer.trainable(plan.params)
+    if optimizer.optim.guard.skips:
+        guard = jax.eval_shape(new_guard)
+        state["guard"] = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), guard)
+    return state
 
 
-def new_state(params: Any, optimizer: optax.GradientTransformation, abstract: State) -> State:
-    """A train state around `params` with a fresh optimizer."""
-    make = jax.jit(optimizer.init, out_shardings=shardings_of(abstract["opt_state"]))
-    return {"params": params, "opt_state": make(params)}
+def _parameter_path(keys: KeyPath) -> Path:
+    """The dictionary keys at the end of a path into optimizer state: trees like the parameters are in fields."""
+    fields = [i for i, key in enumerate(keys) if not isinstance(key, DictKey)]
+    return tuple(key.key for key in keys[fields[-1] + 1 if fields else 0 :])
+
+
+def new_state(params: Any, optimizer: Optimizer, abstract: State) -> State:
+    """A train state around `params` with a fresh optimizer; the moving average begins at them."""
+
+    def make(params: Any) -> State:
+        made = {"opt_state": optimizer.init(params), "guard": new_guard()}
+        made["ema"] = jax.tree.map(jnp.copy, optimizer.trainable(params))
+        return {name: made[name] for name in abstract if name != "params"}
+
+    shardings = shardings_of({name: part for name, part in abstract.items() if name != "params"})
+    return {"params": params, **jax.jit(make, out_shardings=shardings)(params)}

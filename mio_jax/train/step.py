@@ -11,6 +11,9 @@ import optax
 
 from mio_jax.nn.base import apply, axis_rules
 from mio_jax.parallel import axis_table, replicated
+from mio_jax.train.accumulate import summed_gradient
+from mio_jax.train.guard import judge, keep_if
+from mio_jax.train.optimizer import Optimizer
 from mio_jax.train.state import Plan, State, shardings_of
 
 # (model, batch) -> (summed loss, sums: "weight" and, per modality, "loss/NAME" and "weight/NAME")
@@ -18,28 +21,40 @@ Loss = Callable[[Any, dict[str, jax.Array]], tuple[jax.Array, dict[str, jax.Arra
 Step = Callable[[State, dict[str, jax.Array], jax.Array], tuple[State, dict[str, jax.Array]]]
 
 
-def make_step(plan: Plan, optimizer: optax.GradientTransformation, loss: Loss, abstract: State) -> Step:
+def make_step(plan: Plan, optimizer: Optimizer, loss: Loss, abstract: State, micro_batches: int = 1) -> Step:
     """Builds `step(state, batch, learning_rate) -> (state, metrics)`; `state` is donated.
 
     The loss is a sum and the gradient is divided once by the total weight, which stays exact when a batch is cut into
-    micro-batches. Metrics are float32 scalars: `loss` and `loss/NAME` (means), `weight`, `weight/NAME`, `grad_norm`
-    (before clipping).
+    `micro_batches`. Metrics are float32 scalars: `loss` and `loss/NAME` (means), `weight`, `weight/NAME`, `grad_norm`
+    (of what is trained, before clipping); and with a guard `skipped` and `in_a_row` (see `mio_jax.train.guard`).
     """
+    optim = optimizer.optim
 
     def step(state: State, batch: dict[str, jax.Array], rate: jax.Array) -> tuple[State, dict[str, jax.Array]]:
-        def summed(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return loss(apply(plan.graphdef, params), batch)
+        def summed(part: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return loss(apply(plan.graphdef, optimizer.merged(state["params"], part)), batch)
 
+        old = optimizer.trainable(state["params"])
+        places = shardings_of(optimizer.trainable(plan.params))
         with axis_rules(axis_table()):  # in force while this is traced
-            (total, sums), gradient = jax.value_and_grad(summed, has_aux=True)(state["params"])
+            total, sums, gradient = summed_gradient(summed, old, batch, micro_batches, places)
         gradient = jax.tree.map(lambda g: g / _at_least_some(sums["weight"]), gradient)
-        updates, opt_state = optimizer.update(gradient, state["opt_state"], state["params"])
-        params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
+        updates, opt_state = optimizer.update(gradient, state["opt_state"], old, rate)
+        new = jax.tree.map(lambda p, u: p - u, old, updates)
         metrics = {"loss": total / _at_least_some(sums["weight"]), "grad_norm": optax.tree_utils.tree_norm(gradient)}
+        after = {"opt_state": opt_state}
+        if "ema" in state:
+            d = optim.ema_decay
+            after["ema"] = jax.tree.map(lambda e, p: d * e + (1 - d) * p, state["ema"], new)
+        if "guard" in state:
+            bad, guard = judge(state["guard"], optim.guard, metrics["loss"], metrics["grad_norm"])
+            new = keep_if(bad, old, new)
+            after = {name: keep_if(bad, state[name], value) for name, value in after.items()} | {"guard": guard}
+            metrics |= {name: guard[name].astype(jnp.float32) for name in ("skipped", "in_a_row")}
         for name, value in sums.items():
             kind, _, modality = name.partition("/")
             metrics[name] = value / _at_least_some(sums[f"weight/{modality}"]) if kind == "loss" else value
-        return {"params": params, "opt_state": opt_state}, metrics
+        return {"params": optimizer.merged(state["params"], new), **after}, metrics
 
     out = (shardings_of(abstract), replicated(plan.mesh))
     return jax.jit(step, donate_argnums=0, out_shardings=out)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from mio_jax.config import MeshConfig, OptimConfig
+from mio_jax.config import GuardConfig, MeshConfig, OptimConfig
 from mio_jax.errors import MioError
 from mio_jax.nn.transformer import Decoder, DecoderSpec
 from mio_jax.parallel import batch_sharding, make_mesh, replicated
@@ -66,11 +66,11 @@ class Counting:
 class Bench:
     """One compiled step, many runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, optim: OptimConfig = OPTIM) -> None:
         self.mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
         spec = DecoderSpec(vocab_size=VOCAB, dim=8, depth=1, heads=2, kv_heads=1, head_dim=4, mlp_dim=8)
         self.plan: Plan = plan_model(lambda key: Decoder(spec, key), self.mesh)
-        self.optimizer = make_optimizer(OPTIM, self.plan.axes)
+        self.optimizer = make_optimizer(optim, self.plan.axes)
         self.abstract: State = abstract_state(self.plan, self.optimizer)
         self.step = make_step(self.plan, self.optimizer, functools.partial(loss, z_loss=0.0), self.abstract)
         with jax.set_mesh(self.mesh):
@@ -92,6 +92,7 @@ class Bench:
             save_every=3,
             log_every=1,
             note={},
+            max_in_a_row=optim.guard.max_in_a_row,
         )
 
     def run(
@@ -208,10 +209,76 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(bench: Bench, tmp_pat
     def rate(step: int) -> tuple[float, jax.Array]:
         return 1e-2, jax.device_put(np.float32(1e-2 if step < 4 else np.nan), replicated(bench.mesh))
 
-    with pytest.raises(MioError, match=r"stage only, step 5: loss is nan; .*optim.learning_rate"):
+    with pytest.raises(MioError, match=r"stage only, step 5: loss is nan; .*bad_batches .*optim.learning_rate"):
         bench.run(tmp_path, rate=rate)
     assert latest_step(tmp_path / "checkpoints") == 3
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert saved_batches(tmp_path) == [5]
+
+
+def saved_batches(folder: Path) -> list[int]:
+    """Steps whose batches were saved; checks that each is the one that the step had."""
+    steps = []
+    for path in sorted((folder / "bad_batches").glob("*.npz")):
+        steps.append(int(path.stem.removeprefix("step_")))
+        loader = Counting()
+        loader.next = steps[-1] - 1
+        wanted = next(loader)
+        with np.load(path) as found:
+            assert sorted(found) == sorted(wanted)
+            np.testing.assert_array_equal(found["tokens"], wanted["tokens"])
+    return steps
+
+
+class Poisoned(Counting):
+    """Some batches (by number, from 0) have a weight that is no number."""
+
+    def __init__(self, numbers: set[int], before: Callable[[int], None] = lambda n: None) -> None:
+        super().__init__(before)
+        self._numbers = numbers
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        number = self.next
+        batch = super().__next__()
+        if number in self._numbers:
+            batch["loss_weights"][0, 3] = np.nan
+        return batch
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Bench:
+    return Bench(dataclasses.replace(OPTIM, guard=GuardConfig(max_in_a_row=2)))
+
+
+def test_bad_updates_are_skipped_and_counted(guarded: Bench, tmp_path: Path) -> None:
+    rows = guarded.run(tmp_path / "whole", Poisoned({1, 4}))
+    assert [row["skipped"] for row in rows] == [0, 1, 1, 1, 2, 2, 2]
+    assert [row["loss"] is None for row in rows] == [n in (2, 5) for n in range(1, STEPS + 1)]
+    assert [row["grad_norm"] is None for row in rows] == [n in (2, 5) for n in range(1, STEPS + 1)]
+    assert not (tmp_path / "whole" / "bad_batches").exists()
+
+    def crash(number: int) -> None:
+        if number == 5:
+            raise Crash
+
+    with pytest.raises(Crash):  # the count and the running mean come back from the checkpoint
+        guarded.run(tmp_path / "again", Poisoned({1, 4}, crash))
+    assert timeless(guarded.run(tmp_path / "again", Poisoned({1, 4}))) == timeless(rows)
+
+
+def test_too_many_bad_updates_in_a_row_end_the_run(guarded: Bench, tmp_path: Path) -> None:
+    said = r"step 5: loss is nan, and the last 2 updates were all skipped; .*bad_batches has what it was trained on"
+    with pytest.raises(MioError, match=said):
+        guarded.run(tmp_path, Poisoned({1, 3, 4}))
+    assert saved_batches(tmp_path) == [4, 5]
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert latest_step(tmp_path / "checkpoints") == 3
+
+
+def test_a_bad_batch_that_cannot_be_saved_is_said(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "bad_batches").write_text("in the way")
+    with pytest.raises(MioError, match=r"steps 2 were bad, and their batches could not be saved"):
+        bench.run(tmp_path, Poisoned({1}))
 
 
 def test_a_batch_without_a_single_target_changes_nothing_but_the_decay(bench: Bench, tmp_path: Path) -> None:

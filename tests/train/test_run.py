@@ -155,3 +155,14 @@ def test_the_note_in_a_checkpoint_says_what_wrote_it(finished: RunConfig) -> Non
     assert note["config"]["model"]["dim"] == 16
     assert sorted(p.name for p in folder.iterdir()) == ["10", "12"]
     assert dataclasses.asdict(finished)["name"] == note["config"]["name"]
+
+
+def test_a_run_is_read_with_its_moving_average_where_it_keeps_one(finished: RunConfig) -> None:
+    read, plain = load_run(finished.run_dir).params, load_run(finished.run_dir, ema=False).params
+    assert np.array_equal(read["layers"]["attention"]["query"], plain["layers"]["attention"]["query"])  # frozen
+    assert not np.array_equal(read["embed"], plain["embed"])
+    last = restore_params(finished.run_dir, "interleaved")
+    assert np.array_equal(last["layers"]["attention"]["query"], plain["layers"]["attention"]["query"])
+    jax.tree.map(np.testing.assert_array_equal, last, restore_params(finished.run_dir, "interleaved", ema=False))
+    with pytest.raises(MioError, match=r"stage 'interleaved' of .* keeps no moving average"):
+        load_run(finished.run_dir, stage="interleaved", ema=True)

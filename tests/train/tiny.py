@@ -12,6 +12,8 @@ import numpy as np
 from mio_jax.config import (
     CheckpointConfig,
     DataConfig,
+    GroupConfig,
+    GuardConfig,
     MeshConfig,
     ModelConfig,
     OptimConfig,
@@ -31,6 +33,15 @@ COLOURS = ("red", "teal", "blue", "grey", "black", "brown")
 
 def config(run_dir: Path, records_dir: Path) -> RunConfig:
     optim = OptimConfig(learning_rate=3e-3, warmup_ratio=0.2, final_ratio=0.1)
+    # The last stage trains with what else there is, so that being killed is tried with that too.
+    other = OptimConfig(
+        learning_rate=3e-2,
+        optimizer="adafactor",
+        schedule="wsd",
+        ema_decay=0.8,
+        groups=(GroupConfig("*/query", frozen=True), GroupConfig("embed", rate=0.5)),
+        guard=GuardConfig(max_in_a_row=3),
+    )
     pairs = (Part("mio_pairs", 1), Part("mio_audio", 1))
     return RunConfig(
         name="tiny",
@@ -41,7 +52,7 @@ def config(run_dir: Path, records_dir: Path) -> RunConfig:
         stages=(
             StageConfig("alignment", STEPS, composition=pairs, optim=optim),
             StageConfig("interleaved", STEPS, composition=(Part("mio_interleaved", 2),), optim=optim),
-            StageConfig("sft", STEPS, "mio_sft", 2, style="chat", supervise="responses", optim=optim),
+            StageConfig("sft", STEPS, "mio_sft", 2, style="chat", supervise="responses", optim=other, micro_batches=2),
         ),
         checkpoint=CheckpointConfig(every_steps=5, keep_last=2),
     )
