@@ -11,8 +11,10 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from mio_jax.nn.base import constrain
+from mio_jax.nn.base import constrain, platform
+from mio_jax.nn.remat import PROJECTIONS
 
 
 def _forward_product(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -31,7 +33,7 @@ def weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     def product(a: jax.Array, b: jax.Array) -> jax.Array:
         return jax.lax.dot_general(a, b, ((lead, lead), ((), ())), preferred_element_type=jnp.float32)
 
-    if x.shape[-1] <= g.shape[-1] or jax.default_backend() != "cpu":
+    if x.shape[-1] <= g.shape[-1] or platform() != "cpu":
         return product(x, g)
     # The barrier keeps XLA from undoing the swap, which would transpose the wider operand again.
     return jax.lax.optimization_barrier(product(g, x)).T
@@ -76,6 +78,7 @@ def _swiglu_forward(
     x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     a, b = (constrain(_forward_product(x, w), "batch", "length", "mlp") for w in (gate, up))
+    a, b = (checkpoint_name(y, PROJECTIONS) for y in (a, b))
     return _forward_product(jax.nn.silu(a) * b, down), (x, a, b, gate, up, down)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS, MaskSpec, attention, cached_attention
@@ -18,14 +19,10 @@ from mio_jax.nn.base import List, Module, constrain, param
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.linear import linear, swiglu
 from mio_jax.nn.norms import RMSNorm
+from mio_jax.nn.remat import PROJECTIONS, REMAT_POLICIES, remat
 from mio_jax.nn.rotary import rotary_angles, rotate
 
 CAUSAL = MaskSpec(causal=True)
-REMAT_POLICIES = {
-    "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class DecoderSpec:
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
     tie_embeddings: bool = False
-    dtype: str = "float32"  # compute; parameters are float32
+    dtype: str = "float32"  # compute
     remat: str = "none"
     attention: str = "auto"
     init_std: float = 0.02
@@ -81,7 +78,7 @@ class Attention(Module):
 
     def project(self, x: jax.Array, cos: jax.Array, sin: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B, T, D] -> rotated q [B, T, H, K], rotated k and plain v [B, T, kv_heads, K]."""
-        q, k, v = (linear(x, w[...]) for w in (self.query, self.key, self.value))
+        q, k, v = (checkpoint_name(linear(x, w[...]), PROJECTIONS) for w in (self.query, self.key, self.value))
         q = constrain(q, "batch", "length", "heads", "kv")
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
@@ -190,10 +187,7 @@ class Decoder(Module):
         def body(x: jax.Array, layer: Block) -> tuple[jax.Array, None]:
             return layer(x, cos, sin, segment_ids), None
 
-        policy = REMAT_POLICIES[self.spec.remat]
-        if policy is not None:
-            body = jax.checkpoint(body, policy=policy, prevent_cse=False)  # within a scan nothing is merged anyway
-        x, _ = jax.lax.scan(body, self._embed(tokens), self.layers)
+        x, _ = jax.lax.scan(remat(body, self.spec.remat), self._embed(tokens), self.layers)
         return self.final_norm(x)
 
     def output_table(self) -> jax.Array:

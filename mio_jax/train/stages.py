@@ -18,7 +18,7 @@ from mio_jax import __version__
 from mio_jax.config import OptimConfig, RunConfig
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
-from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated
+from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated, rules_of
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
 from mio_jax.train.metrics import MetricsWriter
@@ -51,7 +51,7 @@ def train(config: RunConfig) -> None:
         check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
         mesh = make_mesh(config.mesh)
         with jax.set_mesh(mesh), StopRequest() as stop:
-            plan = plan_model(parts.build, mesh)
+            plan = plan_model(parts.build, mesh, rules_of(config.mesh), config.model.param_dtype)
             print(
                 f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}, "
                 f"{len(config.stages)} stages, {total} steps",
@@ -93,7 +93,7 @@ class _Training:
         self._progress = RunProgress([(s.name, s.steps, s.rows) for s in config.stages])
         self._compiled: dict[OptimConfig, tuple[Any, State, Step]] = {}
         for stage in config.stages:  # a batch that does not fit the mesh is said before anything is trained
-            batch_sharding(plan.mesh, stage.rows, config.data.length)
+            batch_sharding(plan.mesh, stage.rows, config.data.length, plan.rules)
 
     def run(self, first: int, reached: list[int | None]) -> None:
         params = self._start_params(first, reached)
@@ -112,7 +112,7 @@ class _Training:
             return None
         if first == 0:
             return new_params(self._plan, self._config.seed)
-        with Checkpoints(checkpoint_dir(self._config, first - 1)) as checkpoints:
+        with Checkpoints(checkpoint_dir(self._config, first - 1), padding=self._plan.padding) as checkpoints:
             return checkpoints.restore_params(self._config.stages[first - 1].steps, self._plan.params)
 
     def _machinery(self, optim: OptimConfig) -> tuple[Any, State, Step]:
@@ -134,7 +134,8 @@ class _Training:
         before = sum(s.steps for s in config.stages[:index])
         loader = self._loader(index)
         folder = stage_dir(config, index)
-        with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last) as checkpoints:
+        padding = plan.padding
+        with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last, padding) as checkpoints:
             if done:
                 state, position = checkpoints.restore(done, abstract)
                 loader.set_state(position)
@@ -142,7 +143,7 @@ class _Training:
             else:
                 state = new_state(params, optimizer, abstract)
                 self._progress.note(f"{self._title(index)}: {stage.steps} steps of {stage.rows} rows")
-            sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length), replicated(plan.mesh)
+            sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length, plan.rules), replicated(plan.mesh)
             loop = StageLoop(
                 index=index,
                 name=stage.name,

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mio_jax.nn.base import apply, axis_rules
-from mio_jax.parallel import axis_table, replicated
+from mio_jax.parallel import replicated, rules_in_force
 from mio_jax.train.state import Plan, State, shardings_of
 
 # (model, batch) -> (summed loss, sums: "weight" and, per modality, "loss/NAME" and "weight/NAME")
@@ -28,13 +27,13 @@ def make_step(plan: Plan, optimizer: optax.GradientTransformation, loss: Loss, a
 
     def step(state: State, batch: dict[str, jax.Array], rate: jax.Array) -> tuple[State, dict[str, jax.Array]]:
         def summed(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return loss(apply(plan.graphdef, params), batch)
+            return loss(plan.model(params), batch)
 
-        with axis_rules(axis_table()):  # in force while this is traced
+        with rules_in_force(plan.rules):  # in force while this is traced
             (total, sums), gradient = jax.value_and_grad(summed, has_aux=True)(state["params"])
         gradient = jax.tree.map(lambda g: g / _at_least_some(sums["weight"]), gradient)
         updates, opt_state = optimizer.update(gradient, state["opt_state"], state["params"])
-        params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
+        params = jax.tree.map(lambda p, u: (p - rate * u).astype(p.dtype), state["params"], updates)
         metrics = {"loss": total / _at_least_some(sums["weight"]), "grad_norm": optax.tree_utils.tree_norm(gradient)}
         for name, value in sums.items():
             kind, _, modality = name.partition("/")
