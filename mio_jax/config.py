@@ -28,6 +28,7 @@ REMAT = (
     "dots_with_no_batch_dims_saveable",
     "offload_dots_with_no_batch_dims",
 )
+QUANTIZE = ("none", "int8", "fp8")  # needs the extra `quant` (Qwix)
 SCHEDULES = ("constant", "linear", "cosine")
 STYLES = ("base", "chat")
 SUPERVISION = ("all", "responses")
@@ -64,11 +65,13 @@ class ModelConfig:
     param_dtype: str = "float32"  # parameters, and with them gradients and optimizer state
     remat: str = "none"
     attention: str = "auto"
+    quantize: str = "none"  # matrix products of the layers
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, DTYPES)
         require_choice("model.param_dtype", self.param_dtype, DTYPES)
         require_choice("model.remat", self.remat, REMAT)
+        require_choice("model.quantize", self.quantize, QUANTIZE)
         for name in ("dim", "depth", "heads", "kv_heads", "head_dim", "mlp_dim"):
             value = getattr(self, name)
             require(value is None or value > 0, f"model.{name} is {value}; it must be positive")

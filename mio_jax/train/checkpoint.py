@@ -119,7 +119,14 @@ class Checkpoints:
             note = self._orbax.load_checkpointables(step, {"note": None})["note"]
             return {int(size): own for size, own in note.get("padding", {}).items()}
 
-        return lambda has, needs: has == needs or stored().get(has, has) == self._padding.get(needs, needs)
+        def same(has: int, needs: int) -> bool:
+            if has == needs and needs not in self._padding:
+                return True
+            if stored().get(has, has) == self._padding.get(needs, needs):
+                return True
+            return has == needs and has not in stored()  # a size that only happens to be one of padding
+
+        return same
 
     def close(self) -> None:
         """Waits for what is being saved."""

@@ -22,6 +22,7 @@ from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
 from mio_jax.train.metrics import MetricsWriter
+from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import learning_rate, make_optimizer
 from mio_jax.train.progress import RunProgress, short
 from mio_jax.train.run import Parts, assemble
@@ -123,6 +124,8 @@ class _Training:
         if key not in self._compiled:
             optimizer = make_optimizer(optim, self._plan.axes)
             abstract = abstract_state(self._plan, optimizer)
+            if self._config.mesh.offload_optimizer:
+                abstract["opt_state"] = rest_on_host(abstract["opt_state"], self._plan.mesh)
             loss = functools.partial(self._parts.recipe.loss, z_loss=optim.z_loss)
             self._compiled[key] = optimizer, abstract, make_step(self._plan, optimizer, loss, abstract)
         return self._compiled[key]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from mio_jax.parallel import replicated, rules_in_force
+from mio_jax.train.offload import fetch
 from mio_jax.train.state import Plan, State, shardings_of
 
 # (model, batch) -> (summed loss, sums: "weight" and, per modality, "loss/NAME" and "weight/NAME")
@@ -32,7 +33,8 @@ def make_step(plan: Plan, optimizer: optax.GradientTransformation, loss: Loss, a
         with rules_in_force(plan.rules):  # in force while this is traced
             (total, sums), gradient = jax.value_and_grad(summed, has_aux=True)(state["params"])
         gradient = jax.tree.map(lambda g: g / _at_least_some(sums["weight"]), gradient)
-        updates, opt_state = optimizer.update(gradient, state["opt_state"], state["params"])
+        resting = fetch(state["opt_state"], abstract["opt_state"])
+        updates, opt_state = optimizer.update(gradient, resting, state["params"])
         params = jax.tree.map(lambda p, u: (p - rate * u).astype(p.dtype), state["params"], updates)
         metrics = {"loss": total / _at_least_some(sums["weight"]), "grad_norm": optax.tree_utils.tree_norm(gradient)}
         for name, value in sums.items():

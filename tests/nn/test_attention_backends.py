@@ -146,19 +146,6 @@ def test_splash_lowers_for_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
         step.trace(*tensors)
 
 
-@pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN needs an NVIDIA GPU; the tests run on the CPU")
-@pytest.mark.parametrize("segmented", [True, False])
-def test_cudnn_equals_xla(segmented: bool) -> None:
-    tensors = [x.astype(jnp.bfloat16) for x in draw(128, head_dim=64)]
-    segments = packed(128) if segmented else None
-    for ours, theirs in zip(
-        results(front("cudnn", True, segments, None), tensors),
-        results(front("xla", True, segments, None), tensors),
-        strict=True,
-    ):
-        np.testing.assert_allclose(ours.astype(jnp.float32), theirs.astype(jnp.float32), atol=0.05)
-
-
 @pytest.mark.parametrize(
     ("backend", "said"),
     [
