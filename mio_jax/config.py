@@ -186,8 +186,8 @@ class AxisRule:
     """Where a logical axis of arrays lies.
 
     `mesh`: the mesh axes that share it (none: replicated). What happens to a parameter whose dimension these do not
-    divide: with `pad` it is padded with zeros inside and stripped on export, with `may_replicate` it is replicated along
-    them, and with neither it is an error, because silence would cost memory unnoticed.
+    divide: with `pad` it is padded with zeros inside and stripped on export, with `may_replicate` it is replicated
+    along them, and with neither it is an error, because silence would cost memory unnoticed.
     """
 
     axis: str = ""
@@ -223,8 +223,8 @@ AXIS_RULES = (
 class MeshConfig:
     """Devices along each mesh axis, and the table of rules that says which logical axes lie on them.
 
-    -1 (at most one axis) takes what is left. `preset` names the axes that are in use, joined by "+": data, fsdp, tensor,
-    sequence, multislice. Without "data" among them, what is left goes to the first one named whose size is 1.
+    -1 (at most one axis) takes what is left. `preset` names the axes that are in use, joined by "+": data, fsdp,
+    tensor, sequence, multislice. Without "data" among them, what is left goes to the first one named whose size is 1.
     """
 
     preset: str = ""  # empty: the sizes alone say it
@@ -249,7 +249,9 @@ class MeshConfig:
         require(len(set(parts)) == len(parts), f"mesh.preset is {self.preset!r}; it names a part twice")
         for axis in MESH_AXES if parts else ():
             size = getattr(self, axis)
-            unused = axis not in {MESH_PRESETS[part] for part in parts} and (size > 1 or (size == -1 and axis != "data"))
+            unused = axis not in {MESH_PRESETS[part] for part in parts} and (
+                size > 1 or (size == -1 and axis != "data")
+            )
             require(not unused, f"mesh.{axis} is {size}, but mesh.preset {self.preset!r} does not use that axis")
 
     def axis_sizes(self) -> dict[str, int]:

@@ -74,7 +74,8 @@ def partition_spec(
     """The `PartitionSpec` of logical `axes`.
 
     A mesh axis is used once (the first dimension that asks has it) and, where `shape` is given, only where the mesh
-    axes divide the dimension or the axis may be `uneven`. Raises MioError on a logical axis that the rules do not name: silence would replicate it.
+    axes divide the dimension or the axis may be `uneven`. Raises MioError on a logical axis that the rules do not name:
+    silence would replicate it.
     """
     used: set[str] = set()
     out: list[str | tuple[str, ...] | None] = []
@@ -107,7 +108,7 @@ def spec_in_force(axes: Axes, shape: tuple[int, ...]) -> PartitionSpec | None:
 
 
 def platform() -> str:
-    """"cpu", "gpu" or "tpu": of the mesh in force, which may be one that this machine only compiles for."""
+    """ "cpu", "gpu" or "tpu": of the mesh in force, which may be one that this machine only compiles for."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     name = jax.default_backend() if device is None else device.platform
     return "gpu" if name in ("cuda", "rocm") else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,18 @@ from mio_jax.nn.local_heads import on_each_device
 from mio_jax.nn.remat import ATTENTION
 
 LANES = 128  # of a TPU's vector unit: splash works on lengths that are multiples of it
+BLOCKS = (  # tokens that a step of the kernels takes: forward, gradient to keys and values, gradient to queries
+    *("block_q", "block_kv", "block_kv_compute"),
+    *("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"),
+    *("block_q_dq", "block_kv_dq"),
+)
 
 
 def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None, *, causal: bool) -> jax.Array:
     """Shapes as in `mio_jax.nn.attention.attention`; `allowed` is bool [batch or 1, q_length, kv_length].
 
-    cuDNN takes a mask as an additive bias of that size: with segments or a prefix the scores are not stored, the mask is.
+    cuDNN takes a mask as an additive bias of that size: with segments or a prefix, the mask is stored if the scores are
+    not.
 
     Raises:
       MioError: no NVIDIA GPU in the mesh in force, or a dtype or head width that cuDNN does not take.
@@ -28,7 +35,9 @@ def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array
     if platform() != "gpu":
         raise MioError(f"model.attention 'cudnn' runs on NVIDIA GPUs, and this is a {platform()}; use 'auto'")
     if q.dtype not in (jnp.bfloat16, jnp.float16):
-        raise MioError(f"model.attention 'cudnn' takes bfloat16, not {q.dtype}; set model.dtype=bfloat16, or use 'auto'")
+        raise MioError(
+            f"model.attention 'cudnn' takes bfloat16, not {q.dtype}; set model.dtype=bfloat16, or use 'auto'"
+        )
     if q.shape[-1] % 8 or q.shape[-1] > 128:
         raise MioError(
             f"model.attention 'cudnn' takes heads of up to 128 in steps of 8, and model.head_dim is {q.shape[-1]}; "
@@ -56,8 +65,8 @@ def splash_attention(
     `interpret` runs the kernel in the Pallas interpreter, on any device and slowly (for tests).
 
     Raises:
-      MioError: no TPU in the mesh in force, rows split over devices, a length that the kernel does not take, or a prefix
-        (the kernel's masks are known when it is compiled, a prefix only when it runs).
+      MioError: no TPU in the mesh in force, rows split over devices, a length that the kernel does not take, or a
+        prefix (the kernel's masks are known when it is compiled, a prefix only when it runs).
     """
     if platform() != "tpu" and not interpret:
         raise MioError(f"model.attention 'splash' runs on TPUs, and this is a {platform()}; use 'auto'")
@@ -87,17 +96,12 @@ def _splash(
     del prefix
     length, heads = q.shape[1:3]
     one = masks.CausalMask((length, length)) if causal else masks.FullMask((length, length))
-    block = next(n for n in (512, 256, LANES) if length % n == 0)
-    sizes = splash.BlockSizes(
-        **dict.fromkeys(("block_q", "block_kv", "block_kv_compute"), block),
-        **dict.fromkeys(("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"), block),
-        **dict.fromkeys(("block_q_dq", "block_kv_dq"), block),
-    )
+    blocks: Any = dict.fromkeys(BLOCKS, next(n for n in (512, 256, LANES) if length % n == 0))
     kernel = splash.make_splash_mha(
         mask=masks.MultiHeadMask([one] * heads),
         head_shards=1,
         q_seq_shards=1,
-        block_sizes=sizes,
+        block_sizes=splash.BlockSizes(**blocks),
         residual_checkpoint_name=ATTENTION,
         mask_value=float(np.finfo(np.float32).min) / 2,
         interpret=interpret,

@@ -62,8 +62,8 @@ _linear.defvjp(
 def linear(x: jax.Array, w: jax.Array, inputs: int = 1, quantize: str = "none") -> jax.Array:
     """x w in x's dtype, contracting the last `inputs` axes of x with the first of w.
 
-    [..., *ins] and [*ins, *outs] -> [..., *outs]. The gradient to w is accumulated in float32. `quantize`: "none", or the
-    type of `mio_jax.nn.quantized` that the product and the gradient to x run in.
+    [..., *ins] and [*ins, *outs] -> [..., *outs]. The gradient to w is accumulated in float32. `quantize`: "none", or
+    the type of `mio_jax.nn.quantized` that the product and the gradient to x run in.
     """
     ins, outs = w.shape[:inputs], w.shape[inputs:]
     lead = x.shape[: x.ndim - inputs]

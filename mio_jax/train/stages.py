@@ -146,7 +146,10 @@ class _Training:
             else:
                 state = new_state(params, optimizer, abstract)
                 self._progress.note(f"{self._title(index)}: {stage.steps} steps of {stage.rows} rows")
-            sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length, plan.rules), replicated(plan.mesh)
+            sharding, whole = (
+                batch_sharding(plan.mesh, stage.rows, config.data.length, plan.rules),
+                replicated(plan.mesh),
+            )
             loop = StageLoop(
                 index=index,
                 name=stage.name,

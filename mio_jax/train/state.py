@@ -27,8 +27,8 @@ class Plan:
     Attributes:
       build: makes the model from a PRNG key.
       graphdef: its static structure.
-      params: nested dict of `jax.ShapeDtypeStruct` with shardings, as the arrays lie on the mesh: padded where the rules
-        say so.
+      params: nested dict of `jax.ShapeDtypeStruct` with shardings, as the arrays lie on the mesh: padded where the
+        rules say so.
       axes: nested dict of logical axis names.
       shapes: nested dict of `jax.ShapeDtypeStruct` as the model knows them.
       rules: the table by which all this was decided.

@@ -32,7 +32,7 @@ def make_step(plan: Plan, optimizer: optax.GradientTransformation, loss: Loss, a
 
         with rules_in_force(plan.rules):  # in force while this is traced
             (total, sums), gradient = jax.value_and_grad(summed, has_aux=True)(state["params"])
-        gradient = jax.tree.map(lambda g: g / _at_least_some(sums["weight"]), gradient)
+        gradient = jax.tree.map(lambda g: (g / _at_least_some(sums["weight"])).astype(g.dtype), gradient)
         resting = fetch(state["opt_state"], abstract["opt_state"])
         updates, opt_state = optimizer.update(gradient, resting, state["params"])
         params = jax.tree.map(lambda p, u: (p - rate * u).astype(p.dtype), state["params"], updates)

@@ -124,9 +124,7 @@ def test_splash_equals_xla_in_the_interpreter(causal: bool, segmented: bool) -> 
     def see(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return splash_attention(q, k, v, segments, None, causal, interpret=True)
 
-    for ours, theirs in zip(
-        results(see, tensors), results(front("xla", causal, segments, None), tensors), strict=True
-    ):
+    for ours, theirs in zip(results(see, tensors), results(front("xla", causal, segments, None), tensors), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 

@@ -113,7 +113,7 @@ def test_memory_grows_with_the_block_and_not_the_vocabulary() -> None:
         compiled = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).lower(*args).compile()
         return compiled.memory_analysis().temp_size_in_bytes - 4 * (4 * vocab * dim)
 
-    # The default block holds a fixed number of logits, 8 MB on a CPU: four times the vocabulary, a quarter of the tokens.
+    # The default block has a fixed number of logits, 8 MB on a CPU: four times the vocabulary, a quarter of the tokens.
     small, large = bytes_beside_the_table(16_384, None), bytes_beside_the_table(65_536, None)
     assert large < 1.1 * small
     assert large < 4 * rows * length * 65_536 / 10  # all logits at once would be 537 MB

@@ -118,12 +118,11 @@ def control() -> None:
 if __name__ == "__main__":
     results: dict[str, dict[str, object]] = {}
     for model in MODELS:
-        results[model] = {}
+        results[model], whole = {}, None
         for mesh_name, mesh_config in MESHES.items():
             print("RUN", model, mesh_name, file=sys.stderr, flush=True)
-            shown, params = run(model, mesh_config, None if mesh_name == "one" else whole)
-            results[model][mesh_name] = shown
-            whole = params if mesh_name == "one" else whole
+            results[model][mesh_name], params = run(model, mesh_config, whole)
+            whole = params if whole is None else whole  # of "one", which is the first
     print("CONTROL", file=sys.stderr, flush=True)
     control()
     json.dump(results, sys.stdout)
