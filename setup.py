@@ -63,10 +63,18 @@ EXTRAS = {
         'jax[tpu]>=0.10.2,<0.11; python_version<"3.12"',
         'jax[tpu]>=0.11.1,<0.13; python_version>="3.12"',
     ],
+    "quant": ["qwix>=0.1.8,<0.2"],
     "beam": ["apache-beam>=2.70,<3"],
     "serve": ["starlette>=0.47,<1", "uvicorn>=0.35,<1"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],
-    "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6.140,<7", "ruff>=0.17.6,<0.18", "mypy>=2.4,<3"],
+    "dev": [
+        "pytest>=9,<10",
+        "pytest-xdist>=3.8,<4",
+        "hypothesis>=6.140,<7",
+        "ruff>=0.17.6,<0.18",
+        "mypy>=2.4,<3",
+        "qwix>=0.1.8,<0.2",
+    ],
 }
 
 setup(

@@ -13,12 +13,28 @@ from dataclasses import dataclass, field
 from mio_jax.errors import MioError
 
 DTYPES = ("float32", "bfloat16")
-REMAT = ("none", "full", "dots")
+# What the backward pass finds kept from the forward pass; see `mio_jax.nn.remat` and docs/precision.md.
+REMAT = (
+    "none",
+    "full",
+    "dots",
+    "save_attention",
+    "save_projections",
+    "offload_attention",
+    "offload_projections",
+    "everything_saveable",
+    "nothing_saveable",
+    "dots_saveable",
+    "dots_with_no_batch_dims_saveable",
+    "offload_dots_with_no_batch_dims",
+)
+QUANTIZE = ("none", "int8", "fp8")  # needs the extra `quant` (Qwix)
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt", "wsd")
 OPTIMIZERS = ("adamw", "adafactor", "muon")
 STYLES = ("base", "chat")
 SUPERVISION = ("all", "responses")
-MESH_AXES = ("data", "fsdp", "seq", "tensor")
+MESH_AXES = ("replica", "data", "fsdp", "seq", "tensor")  # outermost first
+MESH_PRESETS = {"data": "data", "fsdp": "fsdp", "tensor": "tensor", "sequence": "seq", "multislice": "replica"}
 
 
 def require(condition: bool, message: str) -> None:
@@ -46,13 +62,17 @@ class ModelConfig:
     norm_eps: float | None = None
     tie_embeddings: bool | None = None
     init_std: float | None = None  # of new weights
-    dtype: str = "float32"  # compute; parameters and optimizer state stay float32
+    dtype: str = "float32"  # compute
+    param_dtype: str = "float32"  # parameters, and with them gradients and optimizer state
     remat: str = "none"
     attention: str = "auto"
+    quantize: str = "none"  # matrix products of the layers
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, DTYPES)
+        require_choice("model.param_dtype", self.param_dtype, DTYPES)
         require_choice("model.remat", self.remat, REMAT)
+        require_choice("model.quantize", self.quantize, QUANTIZE)
         for name in ("dim", "depth", "heads", "kv_heads", "head_dim", "mlp_dim"):
             value = getattr(self, name)
             require(value is None or value > 0, f"model.{name} is {value}; it must be positive")
@@ -298,18 +318,90 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class MeshConfig:
-    """Devices along each mesh axis; -1 (at most one axis) takes what is left."""
+class AxisRule:
+    """Where a logical axis of arrays lies.
 
+    `mesh`: the mesh axes that share it (none: replicated). What happens to a parameter whose dimension these do not
+    divide: with `pad` it is padded with zeros inside and stripped on export, with `may_replicate` it is replicated
+    along them, and with neither it is an error, because silence would cost memory unnoticed.
+    """
+
+    axis: str = ""
+    mesh: tuple[str, ...] = ()
+    may_replicate: bool = False
+    pad: bool = False
+
+    def __post_init__(self) -> None:
+        require(bool(self.axis), "a rule of mesh.rules names no axis")
+        for name in self.mesh:
+            require_choice(f"mesh.rules.{self.axis}.mesh", name, MESH_AXES)
+        require(not (self.pad and self.may_replicate), f"mesh.rules.{self.axis} has both pad and may_replicate")
+
+
+AXIS_RULES = (
+    # activations
+    AxisRule("batch", ("replica", "data", "fsdp")),
+    AxisRule("length", ("seq",)),
+    AxisRule("act_embed"),
+    # parameters
+    AxisRule("embed", ("fsdp",)),  # gathered layer by layer inside the scan (ZeRO-3)
+    AxisRule("vocab", ("tensor",), pad=True),
+    AxisRule("heads", ("tensor",)),
+    AxisRule("kv_heads", ("tensor",), may_replicate=True),  # grouped-query models have fewer of them than devices
+    AxisRule("mlp", ("tensor",)),
+    AxisRule("kv"),
+    AxisRule("norm"),
+    AxisRule("layers"),
+)
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis, and the table of rules that says which logical axes lie on them.
+
+    -1 (at most one axis) takes what is left. `preset` names the axes that are in use, joined by "+": data, fsdp,
+    tensor, sequence, multislice. Without "data" among them, what is left goes to the first one named whose size is 1.
+    """
+
+    preset: str = ""  # empty: the sizes alone say it
+    replica: int = 1  # slices joined by the data-center network
     data: int = -1
     fsdp: int = 1
     seq: int = 1
     tensor: int = 1
+    rules: tuple[AxisRule, ...] = AXIS_RULES  # one that is not listed keeps its default
+    offload_optimizer: bool = False  # optimizer state rests in the host's memory
 
     def __post_init__(self) -> None:
         sizes = [getattr(self, axis) for axis in MESH_AXES]
         require(sizes.count(-1) <= 1, f"mesh has more than one axis of -1: {dict(zip(MESH_AXES, sizes, strict=True))}")
         require(all(s == -1 or s > 0 for s in sizes), f"mesh sizes must be positive or -1, not {sizes}")
+        named = [rule.axis for rule in self.rules]
+        twice = sorted({axis for axis in named if named.count(axis) > 1})
+        require(not twice, f"mesh.rules names {', '.join(twice)} twice")
+        parts = self.preset.split("+") if self.preset else []
+        for part in parts:
+            require_choice("mesh.preset, or a part of it,", part, tuple(MESH_PRESETS))
+        require(len(set(parts)) == len(parts), f"mesh.preset is {self.preset!r}; it names a part twice")
+        for axis in MESH_AXES if parts else ():
+            size = getattr(self, axis)
+            unused = axis not in {MESH_PRESETS[part] for part in parts} and (
+                size > 1 or (size == -1 and axis != "data")
+            )
+            require(not unused, f"mesh.{axis} is {size}, but mesh.preset {self.preset!r} does not use that axis")
+
+    def axis_sizes(self) -> dict[str, int]:
+        """Devices along each axis, outermost first, after the preset has said which takes what is left (-1)."""
+        sizes = {axis: getattr(self, axis) for axis in MESH_AXES}
+        parts = self.preset.split("+") if self.preset else ["data"]
+        if "data" not in parts and sizes["data"] == -1:
+            sizes["data"] = 1
+            # Slices come last: how many there are is a fact of the machine.
+            axes = [MESH_PRESETS[part] for part in sorted(parts, key=lambda part: part == "multislice")]
+            free = [axis for axis in axes if sizes[axis] == 1]
+            if free:
+                sizes[free[0]] = -1
+        return sizes
 
 
 @dataclass(frozen=True)

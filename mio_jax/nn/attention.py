@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from mio_jax.errors import MioError
+from mio_jax.nn.base import platform
 from mio_jax.nn.chunked_attention import FLOOR, NEG, chunked_attention
+from mio_jax.nn.fused_attention import cudnn_attention, splash_attention
+from mio_jax.nn.remat import ATTENTION
+from mio_jax.nn.ring_attention import ring_attention, ring_size
 
-BACKENDS = ("auto", "xla", "chunked")
+BACKENDS = ("auto", "xla", "chunked", "ring", "cudnn", "splash")
 LONG = 1024  # from this length on, a whole score matrix costs too much memory on any device
 
 
@@ -31,14 +36,17 @@ def allowed_pairs(
     kv_segments: jax.Array | None,
     q_positions: jax.Array,
     kv_positions: jax.Array,
+    prefix: jax.Array | None = None,
 ) -> jax.Array | None:
     """bool [batch or 1, q_length, kv_length], or None where everything is allowed.
 
-    Segments are int32 [batch, length]; positions, places in the row, int32 [length] or [batch, length].
+    Segments are int32 [batch, length]; positions, places in the row, int32 [length] or [batch, length]; prefix is bool
+    [batch, kv_length].
     """
     allowed = None
     if mask.causal:
         allowed = jnp.atleast_2d(q_positions)[:, :, None] >= jnp.atleast_2d(kv_positions)[:, None, :]
+        allowed = allowed if prefix is None else allowed | prefix[:, None, :]
     if q_segments is not None and kv_segments is not None:
         same = (q_segments[:, :, None] == kv_segments[:, None, :]) & (kv_segments != 0)[:, None, :]
         allowed = same if allowed is None else allowed & same
@@ -70,6 +78,7 @@ def attention(
     kv_segments: jax.Array | None = None,
     q_positions: jax.Array | None = None,
     kv_positions: jax.Array | None = None,
+    prefix: jax.Array | None = None,
     backend: str = "auto",
 ) -> jax.Array:
     """Softmax attention with grouped queries; scores and softmax in float32.
@@ -81,7 +90,9 @@ def attention(
       q_segments, kv_segments: int32 [batch, length], 0 is padding; both or neither.
       q_positions, kv_positions: int32 [length] or [batch, length], places in the row for the causal rule (not the
         rotary positions); None: 0, 1, 2, ... A backend can leave work out only where they are None.
-      backend: one of `BACKENDS`; "auto" picks by device and shape.
+      prefix: bool [batch, kv_length], keys that every query of their segment may see, before it or behind (a prefix
+        language model's inputs). None: no such keys.
+      backend: one of `BACKENDS`; "auto" picks by device, sharding and shape. docs/precision.md says what each can do.
 
     Returns:
       [batch, q_length, heads, head_dim] in q's dtype; zeros for a query that may see nothing.
@@ -94,18 +105,33 @@ def attention(
     self_attention = q_positions is None and kv_positions is None and q.shape[1] == k.shape[1]
     self_attention = self_attention and q_segments is kv_segments
     if backend == "auto":
-        worth_it = jax.default_backend() == "cpu" or q.shape[1] >= LONG
-        backend = "chunked" if self_attention and worth_it else "xla"
+        backend = _choose(q, self_attention)
+    if backend in ("chunked", "ring", "splash") and not self_attention:
+        raise MioError(
+            f"model.attention {backend!r} serves whole rows attending to themselves, with the same segments for "
+            "queries and keys and no positions; use 'xla' or 'auto'"
+        )
     if backend == "chunked":
-        if not self_attention:
-            raise MioError(
-                "model.attention 'chunked' serves whole rows attending to themselves, with the same segments for "
-                "queries and keys and no positions; use 'xla' or 'auto'"
-            )
-        return chunked_attention(q, k, v, q_segments, mask.causal)
+        return chunked_attention(q, k, v, q_segments, prefix, mask.causal)
+    if backend == "ring":
+        return ring_attention(q, k, v, q_segments, prefix, mask.causal)
+    if backend == "splash":
+        return splash_attention(q, k, v, q_segments, prefix, mask.causal)
     q_at = jnp.arange(q.shape[1]) if q_positions is None else q_positions
     kv_at = jnp.arange(k.shape[1]) if kv_positions is None else kv_positions
-    return xla_attention(q, k, v, allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at))
+    allowed = allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at, prefix)
+    if backend == "cudnn":
+        plain = mask.causal and self_attention and q_segments is None and prefix is None
+        return cudnn_attention(q, k, v, None if plain else allowed, causal=plain)
+    return checkpoint_name(xla_attention(q, k, v, allowed), ATTENTION)
+
+
+def _choose(q: jax.Array, self_attention: bool) -> str:
+    if not self_attention:
+        return "xla"
+    if ring_size(q) > 1:
+        return "ring"
+    return "chunked" if platform() == "cpu" or q.shape[1] >= LONG else "xla"
 
 
 def cached_attention(q: jax.Array, keys: jax.Array, values: jax.Array, allowed: jax.Array) -> jax.Array:

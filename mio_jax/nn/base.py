@@ -36,7 +36,7 @@ Params = dict[str, Any]  # nested dict of arrays (or of abstract arrays)
 
 LAYERS = "layers"  # the logical axis that stacking adds
 
-_rules: ContextVar[Rules | None] = ContextVar("axis_rules", default=None)
+_rules: ContextVar[tuple[Rules, frozenset[str]] | None] = ContextVar("axis_rules", default=None)
 
 
 def param(key: jax.Array, shape: tuple[int, ...], axes: Axes, scale: float) -> Param:
@@ -51,12 +51,13 @@ def ones(shape: tuple[int, ...], axes: Axes) -> Param:
 
 
 @contextlib.contextmanager
-def axis_rules(rules: Rules) -> Iterator[None]:
+def axis_rules(rules: Rules, uneven: frozenset[str] = frozenset()) -> Iterator[None]:
     """Within it, `constrain` maps logical axes to mesh axes by `rules` (None or absent mesh axis: replicated).
 
+    `uneven`: logical axes that are split even where their mesh axes do not divide them; the partitioner then pads.
     Constraints are taken when a function is traced, so a jitted function belongs to the rules of its first call.
     """
-    token = _rules.set(rules)
+    token = _rules.set((rules, uneven))
     try:
         yield
     finally:
@@ -64,12 +65,17 @@ def axis_rules(rules: Rules) -> Iterator[None]:
 
 
 def partition_spec(
-    axes: Axes, rules: Rules, mesh_shape: Mapping[str, int], shape: tuple[int, ...] | None = None
+    axes: Axes,
+    rules: Rules,
+    mesh_shape: Mapping[str, int],
+    shape: tuple[int, ...] | None = None,
+    uneven: frozenset[str] = frozenset(),
 ) -> PartitionSpec:
     """The `PartitionSpec` of logical `axes`.
 
     A mesh axis is used once (the first dimension that asks has it) and, where `shape` is given, only where the mesh
-    axes divide the dimension. Raises MioError on a logical axis that the rules do not name: silence would replicate it.
+    axes divide the dimension or the axis may be `uneven`. Raises MioError on a logical axis that the rules do not name:
+    silence would replicate it.
     """
     used: set[str] = set()
     out: list[str | tuple[str, ...] | None] = []
@@ -79,7 +85,7 @@ def partition_spec(
         want = rules[name] if name is not None else None
         want = (want,) if isinstance(want, str) else tuple(want or ())
         got = tuple(m for m in want if m in mesh_shape and m not in used)
-        if shape is not None and shape[i] % math.prod(mesh_shape[m] for m in got):
+        if shape is not None and name not in uneven and shape[i] % math.prod(mesh_shape[m] for m in got):
             got = ()
         used.update(got)
         out.append(got[0] if len(got) == 1 else (got or None))
@@ -88,11 +94,24 @@ def partition_spec(
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """`x` with its sharding constrained to logical `axes`; `x` itself where no mesh or no rules are in force."""
-    rules = _rules.get()
-    mesh = jax.sharding.get_abstract_mesh()
-    if rules is None or mesh.empty:
-        return x
-    return jax.lax.with_sharding_constraint(x, partition_spec(axes, rules, mesh.shape, x.shape))
+    spec = spec_in_force(axes, x.shape)
+    return x if spec is None else jax.lax.with_sharding_constraint(x, spec)
+
+
+def spec_in_force(axes: Axes, shape: tuple[int, ...]) -> PartitionSpec | None:
+    """How the rules in force split an array of `shape`; None where no mesh or no rules are in force."""
+    mesh, found = jax.sharding.get_abstract_mesh(), _rules.get()
+    if found is None or mesh.empty:
+        return None
+    rules, uneven = found
+    return partition_spec(axes, rules, mesh.shape, shape, uneven)
+
+
+def platform() -> str:
+    """ "cpu", "gpu" or "tpu": of the mesh in force, which may be one that this machine only compiles for."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    name = jax.default_backend() if device is None else device.platform
+    return "gpu" if name in ("cuda", "rocm") else name
 
 
 def is_variable(x: Any) -> bool:

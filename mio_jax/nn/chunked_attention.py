@@ -14,13 +14,16 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from mio_jax.nn.remat import ATTENTION
 
 NEG = -1e30  # score of a forbidden pair; finite, so that rows which see nothing have finite gradients
 FLOOR = -1e20  # below any allowed score; the row maximum is held above it, so that exp(NEG - maximum) is 0
 MIN_BLOCK = 64
 MAX_BLOCKS = 8
 
-Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array | None]
+Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, jax.Array | None, jax.Array | None]
 
 
 def query_blocks(length: int) -> list[tuple[int, int]]:
@@ -41,7 +44,13 @@ def _fold(x: jax.Array, start: int, stop: int) -> jax.Array:
 
 
 def _masked_scores(
-    q: jax.Array, k: jax.Array, segments: jax.Array | None, causal: bool, start: int, stop: int
+    q: jax.Array,
+    k: jax.Array,
+    segments: jax.Array | None,
+    prefix: jax.Array | None,
+    causal: bool,
+    start: int,
+    stop: int,
 ) -> jax.Array:
     """float32 [B, G, R, n, keys] of the n queries [start, stop) and the keys that they may see."""
     batch, groups, share, _, width = q.shape
@@ -50,6 +59,7 @@ def _masked_scores(
     allowed = None
     if causal:
         allowed = (jnp.arange(start, stop)[:, None] >= jnp.arange(k.shape[2]))[None]
+        allowed = allowed if prefix is None else allowed | prefix[:, None]
     if segments is not None:
         keys = segments[:, None, : k.shape[2]]
         same = (segments[:, start:stop, None] == keys) & (keys != 0)
@@ -57,14 +67,21 @@ def _masked_scores(
     return scores if allowed is None else jnp.where(allowed[:, None, None], scores, NEG)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def chunked_attention(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, causal: bool) -> jax.Array:
-    """q [B, T, G * R, K], k and v [B, T, G, K], segments int32 [B, T] or None -> [B, T, G * R, K]."""
-    return _forward(q, k, v, segments, causal)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def chunked_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, prefix: jax.Array | None, causal: bool
+) -> jax.Array:
+    """q [B, T, G * R, K], k and v [B, T, G, K], segments int32 and prefix bool [B, T] or None -> [B, T, G * R, K]."""
+    return _forward(q, k, v, segments, prefix, causal)[0]
+
+
+def _seen(stop: int, length: int, prefix: jax.Array | None, causal: bool) -> slice:
+    """The keys that a block of queries ending at `stop` has to look at."""
+    return slice(0, stop if causal and prefix is None else length)
 
 
 def _forward(
-    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, causal: bool
+    q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array | None, prefix: jax.Array | None, causal: bool
 ) -> tuple[jax.Array, Residuals]:
     batch, length, heads, width = q.shape
     groups = k.shape[2]
@@ -72,8 +89,8 @@ def _forward(
     k, v = (x.transpose(0, 2, 1, 3) for x in (k, v))
     outs, lses = [], []
     for start, stop in query_blocks(length):
-        seen = slice(0, stop if causal else length)
-        scores = _masked_scores(q, k[:, :, seen], segments, causal, start, stop)
+        seen = _seen(stop, length, prefix, causal)
+        scores = _masked_scores(q, k[:, :, seen], segments, prefix, causal, start, stop)
         top = jnp.maximum(scores.max(axis=-1, keepdims=True), FLOOR)
         p = jnp.exp(scores - top)
         total = jnp.maximum(p.sum(axis=-1, keepdims=True), 1e-30)
@@ -81,23 +98,23 @@ def _forward(
         out = _product("bgqs,bgsk->bgqk", rows, v[:, :, seen]).reshape(*p.shape[:-1], width)
         outs.append((out / total).astype(q.dtype))
         lses.append(top + jnp.log(total))
-    out, lse = jnp.concatenate(outs, axis=3), jnp.concatenate(lses, axis=3)
+    out, lse = (checkpoint_name(jnp.concatenate(x, axis=3), ATTENTION) for x in (outs, lses))
     merged = out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
-    return merged, (q, k, v, out, lse, segments)
+    return merged, (q, k, v, out, lse, segments, prefix)
 
 
 def _backward(
     causal: bool, kept: Residuals, d_out: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, np.ndarray | None]:
-    q, k, v, out, lse, segments = kept
+) -> tuple[jax.Array, jax.Array, jax.Array, np.ndarray | None, np.ndarray | None]:
+    q, k, v, out, lse, segments, prefix = kept
     batch, groups, share, length, width = q.shape
     d_out = d_out.reshape(batch, length, groups, share, width).transpose(0, 2, 3, 1, 4)
     delta = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1, keepdims=True)
     d_k, d_v = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
     d_qs = []
     for start, stop in query_blocks(length):
-        seen, block = slice(0, stop if causal else length), slice(start, stop)
-        scores = _masked_scores(q, k[:, :, seen], segments, causal, start, stop)
+        seen, block = _seen(stop, length, prefix, causal), slice(start, stop)
+        scores = _masked_scores(q, k[:, :, seen], segments, prefix, causal, start, stop)
         p = jnp.exp(scores - lse[:, :, :, block])
         g = _fold(d_out, start, stop)
         d_p = _product("bgqk,bgsk->bgqs", g, v[:, :, seen]).reshape(p.shape)
@@ -111,8 +128,8 @@ def _backward(
     d_q = d_q.transpose(0, 3, 1, 2, 4).reshape(batch, length, groups * share, width)
     d_k = (d_k * scale).astype(k.dtype).transpose(0, 2, 1, 3)
     d_v = d_v.astype(v.dtype).transpose(0, 2, 1, 3)
-    no_gradient = None if segments is None else np.zeros(segments.shape, jax.dtypes.float0)
-    return d_q, d_k, d_v, no_gradient
+    nothing = [None if x is None else np.zeros(x.shape, jax.dtypes.float0) for x in (segments, prefix)]
+    return d_q, d_k, d_v, nothing[0], nothing[1]
 
 
 chunked_attention.defvjp(_forward, _backward)

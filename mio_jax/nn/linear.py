@@ -8,19 +8,27 @@ make again (the gated product) need not be kept.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from mio_jax.nn.base import constrain
+from mio_jax.nn.base import constrain, platform
+from mio_jax.nn.quantized import narrow_input_gradient, narrow_product
+from mio_jax.nn.remat import PROJECTIONS
 
 
-def _forward_product(x: jax.Array, w: jax.Array) -> jax.Array:
+def _forward_product(x: jax.Array, w: jax.Array, quantize: str) -> jax.Array:
+    if quantize != "none":
+        return narrow_product(x, w, quantize)
     return jnp.einsum("...d,df->...f", x, w.astype(x.dtype))
 
 
-def input_gradient(g: jax.Array, w: jax.Array) -> jax.Array:
+def input_gradient(g: jax.Array, w: jax.Array, quantize: str = "none") -> jax.Array:
     """Of x in y = x w: [..., outputs] and [inputs, outputs] -> [..., inputs]."""
+    if quantize != "none":
+        return narrow_input_gradient(g, w, quantize)
     return jnp.einsum("...f,df->...d", g, w.astype(g.dtype))
 
 
@@ -31,33 +39,37 @@ def weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     def product(a: jax.Array, b: jax.Array) -> jax.Array:
         return jax.lax.dot_general(a, b, ((lead, lead), ((), ())), preferred_element_type=jnp.float32)
 
-    if x.shape[-1] <= g.shape[-1] or jax.default_backend() != "cpu":
+    if x.shape[-1] <= g.shape[-1] or platform() != "cpu":
         return product(x, g)
     # The barrier keeps XLA from undoing the swap, which would transpose the wider operand again.
     return jax.lax.optimization_barrier(product(g, x)).T
 
 
-@jax.custom_vjp
-def _linear(x: jax.Array, w: jax.Array) -> jax.Array:
-    return _forward_product(x, w)
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _linear(x: jax.Array, w: jax.Array, quantize: str) -> jax.Array:
+    return _forward_product(x, w, quantize)
 
 
 _linear.defvjp(
-    lambda x, w: (_forward_product(x, w), (x, w)),
-    lambda kept, g: (input_gradient(g, kept[1]), weight_gradient(kept[0], g).astype(kept[1].dtype)),
+    lambda x, w, quantize: (_forward_product(x, w, quantize), (x, w)),
+    lambda quantize, kept, g: (
+        input_gradient(g, kept[1], quantize),
+        weight_gradient(kept[0], g).astype(kept[1].dtype),
+    ),
 )
 
 
-def linear(x: jax.Array, w: jax.Array, inputs: int = 1) -> jax.Array:
+def linear(x: jax.Array, w: jax.Array, inputs: int = 1, quantize: str = "none") -> jax.Array:
     """x w in x's dtype, contracting the last `inputs` axes of x with the first of w.
 
-    [..., *ins] and [*ins, *outs] -> [..., *outs]. The gradient to w is accumulated in float32.
+    [..., *ins] and [*ins, *outs] -> [..., *outs]. The gradient to w is accumulated in float32. `quantize`: "none", or
+    the type of `mio_jax.nn.quantized` that the product and the gradient to x run in.
     """
     ins, outs = w.shape[:inputs], w.shape[inputs:]
     lead = x.shape[: x.ndim - inputs]
     assert x.shape[len(lead) :] == ins, (x.shape, w.shape)
     matrix = (math.prod(ins), math.prod(outs))
-    return _linear(x.reshape(*lead, matrix[0]), w.reshape(matrix)).reshape(*lead, *outs)
+    return _linear(x.reshape(*lead, matrix[0]), w.reshape(matrix), quantize).reshape(*lead, *outs)
 
 
 def _silu_parts(gate: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -66,26 +78,27 @@ def _silu_parts(gate: jax.Array) -> tuple[jax.Array, jax.Array]:
     return gate * s, s * (1.0 + gate * (1.0 - s))
 
 
-@jax.custom_vjp
-def swiglu(x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
-    """(silu(x gate) * (x up)) down: x [B, T, D], gate and up [D, F], down [F, D]."""
-    return _swiglu_forward(x, gate, up, down)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def swiglu(x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array, quantize: str = "none") -> jax.Array:
+    """(silu(x gate) * (x up)) down: x [B, T, D], gate and up [D, F], down [F, D]; `quantize` as in `linear`."""
+    return _swiglu_forward(x, gate, up, down, quantize)[0]
 
 
 def _swiglu_forward(
-    x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array
+    x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array, quantize: str
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    a, b = (constrain(_forward_product(x, w), "batch", "length", "mlp") for w in (gate, up))
-    return _forward_product(jax.nn.silu(a) * b, down), (x, a, b, gate, up, down)
+    a, b = (constrain(_forward_product(x, w, quantize), "batch", "length", "mlp") for w in (gate, up))
+    a, b = (checkpoint_name(y, PROJECTIONS) for y in (a, b))
+    return _forward_product(jax.nn.silu(a) * b, down, quantize), (x, a, b, gate, up, down)
 
 
-def _swiglu_backward(kept: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array, ...]:
+def _swiglu_backward(quantize: str, kept: tuple[jax.Array, ...], g: jax.Array) -> tuple[jax.Array, ...]:
     x, a, b, gate, up, down = kept
     silu, slope = _silu_parts(a)
-    d_hidden = input_gradient(g, down)
+    d_hidden = input_gradient(g, down, quantize)
     d_a, d_b = d_hidden * b * slope, d_hidden * silu
     d_down = weight_gradient(silu * b, g)
-    d_x = input_gradient(d_a, gate) + input_gradient(d_b, up)
+    d_x = input_gradient(d_a, gate, quantize) + input_gradient(d_b, up, quantize)
     d_gate, d_up = weight_gradient(x, d_a), weight_gradient(x, d_b)
     return d_x, d_gate.astype(gate.dtype), d_up.astype(up.dtype), d_down.astype(down.dtype)
 

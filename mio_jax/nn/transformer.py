@@ -11,21 +11,19 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
+from mio_jax.config import QUANTIZE
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS, MaskSpec, attention, cached_attention
 from mio_jax.nn.base import List, Module, constrain, param
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.linear import linear, swiglu
 from mio_jax.nn.norms import RMSNorm
+from mio_jax.nn.remat import PROJECTIONS, REMAT_POLICIES, remat
 from mio_jax.nn.rotary import rotary_angles, rotate
 
 CAUSAL = MaskSpec(causal=True)
-REMAT_POLICIES = {
-    "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,10 @@ class DecoderSpec:
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
     tie_embeddings: bool = False
-    dtype: str = "float32"  # compute; parameters are float32
+    dtype: str = "float32"  # compute
     remat: str = "none"
     attention: str = "auto"
+    quantize: str = "none"  # matrix products of the layers
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
@@ -63,6 +62,8 @@ class DecoderSpec:
             raise MioError(f"model.dtype is {self.dtype!r}; it must be one of float32, bfloat16")
         if self.remat not in REMAT_POLICIES:
             raise MioError(f"model.remat is {self.remat!r}; it must be one of {', '.join(REMAT_POLICIES)}")
+        if self.quantize not in QUANTIZE:
+            raise MioError(f"model.quantize is {self.quantize!r}; it must be one of {', '.join(QUANTIZE)}")
         if self.attention not in BACKENDS:
             raise MioError(f"model.attention is {self.attention!r}; it must be one of {', '.join(BACKENDS)}")
 
@@ -77,17 +78,18 @@ class Attention(Module):
         self.key = param(k, (d, g, w), ("embed", "kv_heads", "kv"), std)
         self.value = param(v, (d, g, w), ("embed", "kv_heads", "kv"), std)
         self.out = param(o, (h, w, d), ("heads", "kv", "embed"), std / (2 * spec.depth) ** 0.5)
-        self.backend = spec.attention
+        self.backend, self.quantize = spec.attention, spec.quantize
 
     def project(self, x: jax.Array, cos: jax.Array, sin: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[B, T, D] -> rotated q [B, T, H, K], rotated k and plain v [B, T, kv_heads, K]."""
-        q, k, v = (linear(x, w[...]) for w in (self.query, self.key, self.value))
+        weights = (self.query, self.key, self.value)
+        q, k, v = (checkpoint_name(linear(x, w[...], quantize=self.quantize), PROJECTIONS) for w in weights)
         q = constrain(q, "batch", "length", "heads", "kv")
         return rotate(q, cos, sin), rotate(k, cos, sin), v
 
     def merge(self, x: jax.Array) -> jax.Array:
         """Heads [B, T, H, K] -> [B, T, D]."""
-        return linear(x, self.out[...], inputs=2)
+        return linear(x, self.out[...], inputs=2, quantize=self.quantize)
 
 
 class SwiGLU(Module):
@@ -98,9 +100,10 @@ class SwiGLU(Module):
         self.gate = param(g, (spec.dim, spec.mlp_dim), ("embed", "mlp"), spec.init_std)
         self.up = param(u, (spec.dim, spec.mlp_dim), ("embed", "mlp"), spec.init_std)
         self.down = param(d, (spec.mlp_dim, spec.dim), ("mlp", "embed"), spec.init_std / (2 * spec.depth) ** 0.5)
+        self.quantize = spec.quantize
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return swiglu(x, self.gate[...], self.up[...], self.down[...])
+        return swiglu(x, self.gate[...], self.up[...], self.down[...], self.quantize)
 
 
 class Block(Module):
@@ -190,10 +193,7 @@ class Decoder(Module):
         def body(x: jax.Array, layer: Block) -> tuple[jax.Array, None]:
             return layer(x, cos, sin, segment_ids), None
 
-        policy = REMAT_POLICIES[self.spec.remat]
-        if policy is not None:
-            body = jax.checkpoint(body, policy=policy, prevent_cse=False)  # within a scan nothing is merged anyway
-        x, _ = jax.lax.scan(body, self._embed(tokens), self.layers)
+        x, _ = jax.lax.scan(remat(body, self.spec.remat), self._embed(tokens), self.layers)
         return self.final_norm(x)
 
     def output_table(self) -> jax.Array:

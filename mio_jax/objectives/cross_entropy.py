@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.nn.base import constrain
+from mio_jax.nn.base import constrain, platform
 
 # Float32 logits held at once on each device, where the caller leaves the block size open. On a CPU they should stay in
 # the cache; elsewhere blocks should be large enough to keep the device busy.
@@ -37,7 +37,7 @@ def tokens_per_block(vocab_size: int) -> int:
     """How many tokens (over all devices of the mesh in force) may have their logits in memory together."""
     mesh = jax.sharding.get_abstract_mesh()
     devices = 1 if mesh.empty else mesh.size
-    return max(1, devices * LOGITS_BYTES.get(jax.default_backend(), LOGITS_BYTES_ELSEWHERE) // (4 * vocab_size))
+    return max(1, devices * LOGITS_BYTES.get(platform(), LOGITS_BYTES_ELSEWHERE) // (4 * vocab_size))
 
 
 def blocked_cross_entropy(

@@ -1,104 +1,118 @@
-"""The one table from logical axes to mesh axes. Only this package names mesh axes; models name logical ones."""
+"""What the table of axis rules (`config.mesh.rules`) means on a mesh. Only this package names mesh axes."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mio_jax.config import AXIS_RULES, AxisRule, MeshConfig
 from mio_jax.errors import MioError
-from mio_jax.nn.base import partition_spec
+from mio_jax.nn.base import axis_rules, partition_spec
+
+Rules = Mapping[str, AxisRule]  # by logical axis
+
+RULES: Rules = {rule.axis: rule for rule in AXIS_RULES}
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Where a logical axis lies.
-
-    `mesh`: the mesh axes that share it (none: replicated). `may_replicate`: a parameter whose dimension these do not
-    divide is replicated along them; without it that is an error, because silence would cost memory unnoticed.
-    """
-
-    mesh: tuple[str, ...] = ()
-    may_replicate: bool = False
+def rules_of(config: MeshConfig) -> Rules:
+    """The table of a config: its own rules, and the defaults of the axes that it does not list."""
+    return {**RULES, **{rule.axis: rule for rule in config.rules}}
 
 
-RULES: Mapping[str, Rule] = {
-    # activations
-    "batch": Rule(("data", "fsdp")),
-    "length": Rule(("seq",)),
-    "act_embed": Rule(),
-    # parameters
-    "embed": Rule(("fsdp",)),  # gathered layer by layer inside the scan (ZeRO-3)
-    "vocab": Rule(("tensor",)),
-    "heads": Rule(("tensor",)),
-    "kv_heads": Rule(("tensor",), may_replicate=True),  # grouped-query models have fewer of them than devices
-    "mlp": Rule(("tensor",)),
-    "kv": Rule(),
-    "norm": Rule(),
-    "layers": Rule(),
-}
-
-
-def axis_table(rules: Mapping[str, Rule] = RULES) -> dict[str, tuple[str, ...]]:
+def axis_table(rules: Rules = RULES) -> dict[str, tuple[str, ...]]:
     """The rules in the form that `mio_jax.nn.base.axis_rules` takes."""
     return {name: rule.mesh for name, rule in rules.items()}
 
 
+def rules_in_force(rules: Rules = RULES) -> contextlib.AbstractContextManager[None]:
+    """A context in which the layers' constraints follow `rules`; enter it where a function is traced."""
+    return axis_rules(axis_table(rules), frozenset(name for name, rule in rules.items() if rule.pad))
+
+
 def param_spec(
-    name: str, axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh, rules: Mapping[str, Rule] = RULES
-) -> PartitionSpec:
-    """How the parameter `name` is split: `axes` names each dimension of `shape`.
+    name: str, axes: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh, rules: Rules = RULES
+) -> tuple[PartitionSpec, tuple[int, ...]]:
+    """How the parameter `name` lies on `mesh`: its split, and its shape there.
+
+    Args:
+      axes: names each dimension of `shape`.
+
+    Returns:
+      (spec, padded): `padded` is `shape`, except where a rule pads a dimension to what its mesh axes divide.
 
     Raises:
-      MioError: a logical axis without a rule, or a dimension that its mesh axes do not divide and may not replicate.
+      MioError: a logical axis without a rule, or a dimension that its mesh axes do not divide and that may neither be
+        padded nor replicated.
     """
     try:
         wanted = partition_spec(axes, axis_table(rules), mesh.shape)
     except MioError as error:
         raise MioError(f"parameter {name}: {error}") from None
-    out: list[Any] = []
-    for axis, size, split in zip(axes, shape, wanted, strict=True):
-        over = (split,) if isinstance(split, str) else tuple(split or ())
-        ways = math.prod(mesh.shape[m] for m in over)
-        if size % ways and not rules[str(axis)].may_replicate:
+    split: list[Any] = []
+    padded: list[int] = []
+    for axis, size, over in zip(axes, shape, wanted, strict=True):
+        ways = ways_of(over, mesh)
+        if size % ways == 0 or rules[str(axis)].pad:
+            split.append(over)
+            padded.append(-(-size // ways) * ways)
+        elif rules[str(axis)].may_replicate:
+            split.append(None)
+            padded.append(size)
+        else:
+            names = mesh_axes(over)
             raise MioError(
                 f"parameter {name}: its axis {axis!r} of {size} does not divide by {ways} devices of mesh axis "
-                f"{' x '.join(over)}; choose a mesh.{over[-1]} that divides {size}"
+                f"{' x '.join(names)}; choose a mesh.{names[-1]} that divides {size}, or allow copies of it with "
+                f"mesh.rules.{axis}.may_replicate=true"
             )
-        out.append(None if size % ways else split)
-    return PartitionSpec(*out)
+    return PartitionSpec(*split), tuple(padded)
 
 
-def param_shardings(axes: Any, shapes: Any, mesh: Mesh, rules: Mapping[str, Rule] = RULES) -> Any:
-    """A `NamedSharding` for every parameter.
+def mesh_axes(over: Any) -> tuple[str, ...]:
+    """The mesh axes in one entry of a `PartitionSpec`."""
+    return (over,) if isinstance(over, str) else tuple(over or ())
+
+
+def ways_of(over: Any, mesh: Mesh) -> int:
+    """How many parts one entry of a `PartitionSpec` makes."""
+    return math.prod(mesh.shape[m] for m in mesh_axes(over))
+
+
+def place_params(axes: Any, shapes: Any, mesh: Mesh, rules: Rules = RULES) -> Any:
+    """What every parameter is on the mesh.
 
     Args:
       axes: nested dict of tuples of logical axis names (`mio_jax.nn.base.axes_of`).
-      shapes: nested dict of the same structure whose leaves have `.shape`.
+      shapes: nested dict of the same structure whose leaves have `.shape` and `.dtype`.
+
+    Returns:
+      The same structure of `jax.ShapeDtypeStruct`, with the padded shapes and their `NamedSharding`.
 
     Raises:
       MioError: see `param_spec`; the message names the parameter.
     """
 
-    def sharding(path: Any, leaf: Any, names: tuple[str | None, ...]) -> NamedSharding:
+    def place(path: Any, leaf: Any, names: tuple[str | None, ...]) -> jax.ShapeDtypeStruct:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return NamedSharding(mesh, param_spec(name, names, leaf.shape, mesh, rules))
+        spec, shape = param_spec(name, names, leaf.shape, mesh, rules)
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
 
-    return jax.tree_util.tree_map_with_path(sharding, shapes, axes)
+    return jax.tree_util.tree_map_with_path(place, shapes, axes)
 
 
-def batch_sharding(mesh: Mesh, rows: int, length: int, rules: Mapping[str, Rule] = RULES) -> NamedSharding:
+def batch_sharding(mesh: Mesh, rows: int, length: int, rules: Rules = RULES) -> NamedSharding:
     """The sharding of a batch array [rows, length]. Raises MioError where the mesh does not divide it."""
     spec = partition_spec(("batch", "length"), axis_table(rules), mesh.shape)
-    for what, size, split in zip(("rows of a batch", "data.length"), (rows, length), spec, strict=True):
-        over = (split,) if isinstance(split, str) else tuple(split or ())
-        ways = math.prod(mesh.shape[m] for m in over)
+    for what, size, over in zip(("rows of a batch", "data.length"), (rows, length), spec, strict=True):
+        ways = ways_of(over, mesh)
         if size % ways:
-            raise MioError(f"{what}: {size} does not divide by {ways} devices (mesh axis {' x '.join(over)})")
+            wide = [axis for axis in mesh_axes(over) if mesh.shape[axis] > 1]
+            raise MioError(f"{what}: {size} does not divide by {ways} devices (mesh axis {' x '.join(wide)})")
     return NamedSharding(mesh, spec)
 
 

@@ -125,6 +125,17 @@ def check_shapes(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tupl
         raise MioError(f"{where} does not fit the model: {'; '.join(problems)}")
 
 
+def strip_rows(name: str, value: np.ndarray, rows: int) -> np.ndarray:
+    """The first `rows` rows of a table that may have been padded with zeros for a mesh.
+
+    Raises:
+      MioError: what would be cut off is not padding: the table is of another vocabulary.
+    """
+    if value[rows:].any():
+        raise MioError(f"{name} has {len(value)} rows, the model's vocabulary {rows}, and the rest is not padding")
+    return value[:rows]
+
+
 class Planned(NamedTuple):
     """A tensor about to be written: its bytes are made only when its turn comes."""
 

@@ -39,7 +39,7 @@ def summed_gradient(
     parts = {name: _split(x, micro_batches) for name, x in batch.items()}
     first = {name: x[0] for name, x in parts.items()}
     (total, sums), gradient = jax.eval_shape(value, params, first)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (total, sums, gradient))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), (total, sums, gradient))
     return jax.lax.scan(add, zeros, parts)[0]
 
 

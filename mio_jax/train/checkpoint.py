@@ -7,10 +7,12 @@ while saving leaves a temporary folder that the next one removes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import operator
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,16 @@ class Checkpoints:
     Saving is asynchronous: `save` returns once the arrays have been copied, so that the step may donate them.
     """
 
-    def __init__(self, directory: Path, keep_last: int = 0) -> None:
-        """`keep_last` 0: for reading; nothing is removed."""
+    def __init__(self, directory: Path, keep_last: int = 0, padding: Mapping[int, int] | None = None) -> None:
+        """Opens the folder.
+
+        Args:
+          keep_last: 0: for reading; nothing is removed.
+          padding: sizes that the mesh pads, each with the size that the model knows (`Plan.padding`). It is stored with
+            every save, so that a checkpoint of another mesh is filled up or cut to this one.
+        """
         self._directory = directory.absolute()
+        self._padding = dict(padding or {})
         policies = ocp.training.preservation_policies
         self._orbax = ocp.training.Checkpointer(
             self._directory,
@@ -63,6 +72,7 @@ class Checkpoints:
         Raises:
           MioError: this or the save before could not be written.
         """
+        note = {**note, "padding": {str(size): own for size, own in self._padding.items()}}
         items = {**state, "data": _json(data), "note": _json(note)}
         with _writing(self._directory):
             self._orbax.save_checkpointables_async(step, items, force=True)
@@ -98,11 +108,28 @@ class Checkpoints:
         for part in sorted(abstract.keys() - {"data"}, key=lambda name: (name != "params", name)):
             if part not in saved:
                 raise _unreadable(where, f"it holds no {part}")
-            check_shapes(saved[part], abstract[part], f"checkpoint {where}", part)
+            check_shapes(saved[part], abstract[part], f"checkpoint {where}", part, self._same_size(step))
         try:
             return self._orbax.load_checkpointables(step, abstract)
         except (OSError, ValueError, KeyError) as error:
             raise _unreadable(where, error) from error
+
+    def _same_size(self, step: int) -> SameSize:
+        """Whether a dimension of the checkpoint and one of this model differ by their padding only."""
+
+        @functools.cache
+        def stored() -> dict[int, int]:
+            note = self._orbax.load_checkpointables(step, {"note": None})["note"]
+            return {int(size): own for size, own in note.get("padding", {}).items()}
+
+        def same(has: int, needs: int) -> bool:
+            if has == needs and needs not in self._padding:
+                return True
+            if stored().get(has, has) == self._padding.get(needs, needs):
+                return True
+            return has == needs and has not in stored()  # a size that only happens to be one of padding
+
+        return same
 
     def close(self) -> None:
         """Waits for what is being saved."""
@@ -110,13 +137,16 @@ class Checkpoints:
             self._orbax.close()
 
 
-def check_shapes(saved: Any, wanted: Any, where: str, part: str) -> None:
+SameSize = Callable[[int, int], bool]  # (size in the checkpoint, size that this model needs)
+
+
+def check_shapes(saved: Any, wanted: Any, where: str, part: str, same: SameSize = operator.eq) -> None:
     """Raises MioError naming the first array that `saved` lacks, has in another shape, or has too much."""
     has, needs = _shapes(saved), _shapes(wanted)
     for name, shape in needs.items():
         if name not in has:
             raise MioError(f"{where} is of another model: it has no {part}/{name}, which this model needs")
-        if has[name] != shape:
+        if len(has[name]) != len(shape) or not all(map(same, has[name], shape)):
             raise MioError(f"{where} is of another model: {part}/{name} is {has[name]}, this model's is {shape}")
     extra = sorted(has.keys() - needs.keys())
     if extra:
@@ -134,6 +164,7 @@ def _context() -> Any:
     for name in ("data", "note"):
         registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
     context = ocp.Context()
+    context.array.loading.enable_padding_and_truncation = True  # between meshes; `check_shapes` says what may differ
     context.checkpointables.registry = registry
     return context
 

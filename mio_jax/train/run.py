@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from jax.sharding import Mesh
 from mio_jax.config import MeshConfig, RunConfig
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
-from mio_jax.parallel import make_mesh
+from mio_jax.parallel import make_mesh, rules_of
 from mio_jax.protocols import Recipe, load_recipe
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.optimizer import make_optimizer
@@ -80,8 +81,11 @@ def load_run(
         raise MioError(f"stage {name!r} of {run_dir} keeps no moving average: its optim.ema_decay is 0")
     parts = assemble(config)
     check_tokenizers(Path(run_dir), dict(parts.tokenizers.fingerprints), write=False)
-    plan = plan_model(parts.build, mesh or make_mesh(MeshConfig(data=1), jax.local_devices()[:1]))
-    with Checkpoints(checkpoint_dir(config, index)) as checkpoints:
+    # Nothing is padded: what is returned goes straight into a model.
+    rules = {name: dataclasses.replace(r, may_replicate=True, pad=False) for name, r in rules_of(config.mesh).items()}
+    mesh = mesh or make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
+    plan = plan_model(parts.build, mesh, rules, config.model.param_dtype)
+    with Checkpoints(checkpoint_dir(config, index), padding=plan.padding) as checkpoints:
         params = checkpoints.restore_params(step, plan.params)
         if optim.ema_decay and ema is not False:
             optimizer = make_optimizer(optim, plan.axes)

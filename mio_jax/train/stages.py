@@ -18,11 +18,12 @@ from mio_jax import __version__
 from mio_jax.config import OptimConfig, RunConfig, StageConfig
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
-from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated
+from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated, rules_of
 from mio_jax.train import schedule
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
 from mio_jax.train.metrics import MetricsWriter
+from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import Optimizer, make_optimizer
 from mio_jax.train.progress import RunProgress, short
 from mio_jax.train.run import Parts, assemble
@@ -53,7 +54,7 @@ def train(config: RunConfig) -> None:
         check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
         mesh = make_mesh(config.mesh)
         with jax.set_mesh(mesh), StopRequest() as stop:
-            plan = plan_model(parts.build, mesh)
+            plan = plan_model(parts.build, mesh, rules_of(config.mesh), config.model.param_dtype)
             print(
                 f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}, "
                 f"{len(config.stages)} stages, {total} steps",
@@ -95,7 +96,7 @@ class _Training:
         self._progress = RunProgress([(s.name, s.steps, s.rows) for s in config.stages])
         self._compiled: dict[tuple[OptimConfig, int], tuple[Optimizer, State, Step]] = {}
         for stage in config.stages:  # what does not fit the mesh or the model is said before anything is trained
-            batch_sharding(plan.mesh, stage.rows // stage.micro_batches, config.data.length)
+            batch_sharding(plan.mesh, stage.rows // stage.micro_batches, config.data.length, plan.rules)
             make_optimizer(stage.optim, plan.axes)
 
     def run(self, first: int, reached: list[int | None]) -> None:
@@ -115,7 +116,7 @@ class _Training:
             return None
         if first == 0:
             return new_params(self._plan, self._config.seed)
-        with Checkpoints(checkpoint_dir(self._config, first - 1)) as checkpoints:
+        with Checkpoints(checkpoint_dir(self._config, first - 1), padding=self._plan.padding) as checkpoints:
             return checkpoints.restore_params(self._config.stages[first - 1].steps, self._plan.params)
 
     def _machinery(self, stage: StageConfig) -> tuple[Optimizer, State, Step]:
@@ -126,6 +127,8 @@ class _Training:
         if key not in self._compiled:
             optimizer = make_optimizer(optim, self._plan.axes)
             abstract = abstract_state(self._plan, optimizer)
+            if self._config.mesh.offload_optimizer:
+                abstract["opt_state"] = rest_on_host(abstract["opt_state"], self._plan.mesh)
             loss = functools.partial(self._parts.recipe.loss, z_loss=optim.z_loss)
             step = make_step(self._plan, optimizer, loss, abstract, stage.micro_batches)
             self._compiled[key] = optimizer, abstract, step
@@ -138,7 +141,8 @@ class _Training:
         before = sum(s.steps for s in config.stages[:index])
         loader = self._loader(index)
         folder = stage_dir(config, index)
-        with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last) as checkpoints:
+        padding = plan.padding
+        with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last, padding) as checkpoints:
             if done:
                 state, position = checkpoints.restore(done, abstract)
                 loader.set_state(position)
@@ -146,7 +150,10 @@ class _Training:
             else:
                 state = new_state(params, optimizer, abstract)
                 self._progress.note(f"{self._title(index)}: {stage.steps} steps of {stage.rows} rows")
-            sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length), replicated(plan.mesh)
+            sharding, whole = (
+                batch_sharding(plan.mesh, stage.rows, config.data.length, plan.rules),
+                replicated(plan.mesh),
+            )
             loop = StageLoop(
                 index=index,
                 name=stage.name,

@@ -9,12 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import DictKey, KeyPath, keystr, tree_map_with_path
 
 from mio_jax.errors import MioError
-from mio_jax.nn.base import axes_of, init_params, split_model, to_pure_dict
-from mio_jax.parallel import param_shardings, replicated
+from mio_jax.nn.base import apply, axes_of, init_params, split_model, to_pure_dict
+from mio_jax.parallel import RULES, Rules, pad_to, place_params, replicated, strip_to
 from mio_jax.train.adafactor import dropped_dims
 from mio_jax.train.guard import new_guard
 from mio_jax.train.optimizer import Optimizer
@@ -32,8 +33,11 @@ class Plan:
     Attributes:
       build: makes the model from a PRNG key.
       graphdef: its static structure.
-      params: nested dict of `jax.ShapeDtypeStruct` with shardings.
+      params: nested dict of `jax.ShapeDtypeStruct` with shardings, as the arrays lie on the mesh: padded where the
+        rules say so.
       axes: nested dict of logical axis names.
+      shapes: nested dict of `jax.ShapeDtypeStruct` as the model knows them.
+      rules: the table by which all this was decided.
     """
 
     mesh: Mesh
@@ -41,19 +45,49 @@ class Plan:
     graphdef: Any
     params: Any
     axes: Any
+    shapes: Any
+    rules: Rules
 
     @property
     def parameter_count(self) -> int:
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.params))
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.shapes))
+
+    @property
+    def padding(self) -> dict[int, int]:
+        """Sizes of padded dimensions, each with the size that the model knows."""
+        pairs = zip(jax.tree.leaves(self.params), jax.tree.leaves(self.shapes), strict=True)
+        return {a: b for on_mesh, own in pairs for a, b in zip(on_mesh.shape, own.shape, strict=True) if a != b}
+
+    def model(self, params: Any) -> Any:
+        """The model around arrays as they lie on the mesh; call it where a function is traced."""
+        return apply(self.graphdef, strip_to(params, self.shapes))
+
+    def place(self, path: tuple[str, ...], value: np.ndarray) -> jax.Array:
+        """A whole parameter from the host, padded and split; for `import_params` of a recipe's checkpoint module."""
+        own, on_mesh = self.shapes, self.params
+        for name in path:
+            own, on_mesh = own[name], on_mesh[name]
+        if value.shape != own.shape:
+            raise MioError(f"parameter {'/'.join(path)} is {value.shape}; this model's is {own.shape}")
+        whole = pad_to(value.astype(on_mesh.dtype), on_mesh)
+        return jax.make_array_from_callback(on_mesh.shape, on_mesh.sharding, lambda index: whole[index])
 
 
-def plan_model(build: Callable[[jax.Array], Any], mesh: Mesh) -> Plan:
-    """Lays the model that `build` makes on `mesh`. Raises MioError naming a parameter that does not fit the rules."""
+def plan_model(
+    build: Callable[[jax.Array], Any], mesh: Mesh, rules: Rules = RULES, param_dtype: str = "float32"
+) -> Plan:
+    """Lays the model that `build` makes on `mesh`, its float32 parameters in `param_dtype`.
+
+    Raises:
+      MioError: names a parameter that does not fit the rules.
+    """
     graphdef, abstract = split_model(build)
-    axes, shapes = axes_of(abstract), to_pure_dict(abstract)
-    shardings = param_shardings(axes, shapes, mesh)
-    params = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
-    return Plan(mesh, build, graphdef, params, axes)
+
+    def cast(x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, jnp.dtype(param_dtype) if x.dtype == jnp.float32 else x.dtype)
+
+    axes, shapes = axes_of(abstract), jax.tree.map(cast, to_pure_dict(abstract))
+    return Plan(mesh, build, graphdef, place_params(axes, shapes, mesh, rules), axes, shapes, rules)
 
 
 def shardings_of(abstract: Any) -> Any:
@@ -63,8 +97,17 @@ def shardings_of(abstract: Any) -> Any:
 
 def new_params(plan: Plan, seed: int) -> Any:
     """Freshly drawn parameters, made sharded: no device ever holds all of a parameter that the mesh splits."""
-    make = jax.jit(lambda key: init_params(plan.build, key), out_shardings=shardings_of(plan.params))
-    return make(jax.random.key(seed))
+    return maker(plan)(jax.random.key(seed))
+
+
+def maker(plan: Plan) -> Any:
+    """The jitted function from a key to new parameters, sharded and padded."""
+
+    def make(key: jax.Array) -> Any:
+        params = jax.tree.map(lambda x, s: x.astype(s.dtype), init_params(plan.build, key), plan.shapes)
+        return pad_to(params, plan.params)
+
+    return jax.jit(make, out_shardings=shardings_of(plan.params))
 
 
 def abstract_state(plan: Plan, optimizer: Optimizer) -> State:

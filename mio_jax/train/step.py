@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mio_jax.nn.base import apply, axis_rules
-from mio_jax.parallel import axis_table, replicated
+from mio_jax.parallel import replicated, rules_in_force
 from mio_jax.train.accumulate import summed_gradient
 from mio_jax.train.guard import judge, keep_if
+from mio_jax.train.offload import fetch
 from mio_jax.train.optimizer import Optimizer
 from mio_jax.train.state import Plan, State, shardings_of
 
@@ -32,15 +32,16 @@ def make_step(plan: Plan, optimizer: Optimizer, loss: Loss, abstract: State, mic
 
     def step(state: State, batch: dict[str, jax.Array], rate: jax.Array) -> tuple[State, dict[str, jax.Array]]:
         def summed(part: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return loss(apply(plan.graphdef, optimizer.merged(state["params"], part)), batch)
+            return loss(plan.model(optimizer.merged(state["params"], part)), batch)
 
         old = optimizer.trainable(state["params"])
         places = shardings_of(optimizer.trainable(plan.params))
-        with axis_rules(axis_table()):  # in force while this is traced
+        with rules_in_force(plan.rules):  # in force while this is traced
             total, sums, gradient = summed_gradient(summed, old, batch, micro_batches, places)
-        gradient = jax.tree.map(lambda g: g / _at_least_some(sums["weight"]), gradient)
-        updates, opt_state = optimizer.update(gradient, state["opt_state"], old, rate)
-        new = jax.tree.map(lambda p, u: p - u, old, updates)
+        gradient = jax.tree.map(lambda g: (g / _at_least_some(sums["weight"])).astype(g.dtype), gradient)
+        resting = fetch(state["opt_state"], abstract["opt_state"])
+        updates, opt_state = optimizer.update(gradient, resting, old, rate)
+        new = jax.tree.map(lambda p, u: (p - u).astype(p.dtype), old, updates)
         metrics = {"loss": total / _at_least_some(sums["weight"]), "grad_norm": optax.tree_utils.tree_norm(gradient)}
         after = {"opt_state": opt_state}
         if "ema" in state:
@@ -49,7 +50,8 @@ def make_step(plan: Plan, optimizer: Optimizer, loss: Loss, abstract: State, mic
         if "guard" in state:
             bad, guard = judge(state["guard"], optim.guard, metrics["loss"], metrics["grad_norm"])
             new = keep_if(bad, old, new)
-            after = {name: keep_if(bad, state[name], value) for name, value in after.items()} | {"guard": guard}
+            before = {**state, "opt_state": resting}  # where the update was computed
+            after = {name: keep_if(bad, before[name], value) for name, value in after.items()} | {"guard": guard}
             metrics |= {name: guard[name].astype(jnp.float32) for name in ("skipped", "in_a_row")}
         for name, value in sums.items():
             kind, _, modality = name.partition("/")

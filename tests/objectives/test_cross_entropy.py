@@ -96,3 +96,28 @@ def test_logits_of_the_whole_batch_never_exist() -> None:
 def test_a_block_needs_a_token() -> None:
     with pytest.raises(MioError, match="block_size of the cross-entropy is 0"):
         blocked_cross_entropy(HIDDEN, TABLE, TARGETS, WEIGHTS, block_size=0)
+
+
+def test_memory_grows_with_the_block_and_not_the_vocabulary() -> None:
+    """Of the compiled loss and gradient, beside arguments, results and the table's own gradient."""
+    rows, length, dim = 4, 512, 4
+
+    def bytes_beside_the_table(vocab: int, block_size: int | None) -> int:
+        shapes = [(rows, length, dim), (vocab, dim), (rows, length), (rows, length)]
+        dtypes = [jnp.float32, jnp.float32, jnp.int32, jnp.float32]
+        args = [jax.ShapeDtypeStruct(s, d) for s, d in zip(shapes, dtypes, strict=True)]
+
+        def total(hidden: jax.Array, table: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
+            return blocked_cross_entropy(hidden, table, targets, weights, block_size=block_size)[0]
+
+        compiled = jax.jit(jax.value_and_grad(total, argnums=(0, 1))).lower(*args).compile()
+        return compiled.memory_analysis().temp_size_in_bytes - 4 * (4 * vocab * dim)
+
+    # The default block has a fixed number of logits, 8 MB on a CPU: four times the vocabulary, a quarter of the tokens.
+    small, large = bytes_beside_the_table(16_384, None), bytes_beside_the_table(65_536, None)
+    assert large < 1.1 * small
+    assert large < 4 * rows * length * 65_536 / 10  # all logits at once would be 537 MB
+    blocks = [bytes_beside_the_table(16_384, n) for n in (64, 128, 256)]
+    logits = 4 * 16_384 * 64  # bytes of the first block
+    assert blocks[1] - blocks[0] > 0.9 * logits
+    assert blocks[2] - blocks[1] > 1.8 * logits

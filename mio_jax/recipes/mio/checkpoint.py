@@ -16,9 +16,9 @@ import jax
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.nn.base import LAYERS, Params, split_model, to_pure_dict
+from mio_jax.nn.base import LAYERS, Params, axes_of, split_model, to_pure_dict
 from mio_jax.nn.transformer import Decoder, DecoderSpec
-from mio_jax.recipes.weights import Planned, check_shapes, open_weights, write_weights
+from mio_jax.recipes.weights import Planned, check_shapes, open_weights, strip_rows, write_weights
 
 TABLE = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
@@ -57,6 +57,7 @@ class Leaf(NamedTuple):
     entry: Entry
     keys: tuple[str, ...]
     shape: tuple[int, ...]  # of one layer, ours
+    is_table: bool = False  # its rows are ids of the vocabulary, and may have been padded for a mesh
 
     @property
     def published_shape(self) -> tuple[int, ...]:
@@ -79,7 +80,7 @@ class Leaf(NamedTuple):
 def leaves_of(spec: DecoderSpec) -> list[Leaf]:
     """The key map with this model's shapes, in the order of the table."""
     _, abstract = split_model(lambda key: Decoder(spec, key))
-    shapes = to_pure_dict(abstract)
+    shapes, axes = to_pure_dict(abstract), axes_of(abstract)
     leaves = []
     for entry in KEY_MAP:
         if entry.key == HEAD and spec.tie_embeddings:
@@ -88,7 +89,7 @@ def leaves_of(spec: DecoderSpec) -> list[Leaf]:
         if entry.path[0] == LAYERS:
             leaves.append(Leaf(entry, tuple(entry.key.format(i) for i in range(spec.depth)), shape[1:]))
         else:
-            leaves.append(Leaf(entry, (entry.key,), shape))
+            leaves.append(Leaf(entry, (entry.key,), shape, _get(axes, entry.path)[0] == "vocab"))
     return leaves
 
 
@@ -202,18 +203,26 @@ def export_params(
 ) -> list[Path]:
     """Writes `config.json` and float32 weights that `LlamaForCausalLM` loads; -> the weight files.
 
+    Tables that are padded for a mesh (`mio_jax.train.state.Plan`) are written without the padding.
+
     Raises:
       MioError: the parameters are not those of a model with this spec (all differences listed).
     """
     folder = Path(folder)
     leaves = leaves_of(spec)
     found = {"/".join(k.key for k in path): tuple(x.shape) for path, x in jax.tree_util.tree_leaves_with_path(params)}
+    tables = {"/".join(leaf.entry.path): leaf.shape[0] for leaf in leaves if leaf.is_table}
+    for name, rows in tables.items():
+        if name in found and found[name][0] > rows:
+            found[name] = (rows, *found[name][1:])  # `strip_rows` sees to it that what is left out is padding
     wanted = {"/".join(leaf.entry.path): ((spec.depth, *leaf.shape) if leaf.stacked else leaf.shape) for leaf in leaves}
     check_shapes(found, wanted, "the given parameters")
 
     def tensors() -> Iterator[np.ndarray]:
         for leaf in leaves:
             value = np.asarray(_get(params, leaf.entry.path), np.float32)
+            if leaf.is_table:
+                value = strip_rows("/".join(leaf.entry.path), value, leaf.shape[0])
             for layer in value if leaf.stacked else value[None]:
                 yield leaf.to_published(layer)
 

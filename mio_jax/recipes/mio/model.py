@@ -20,6 +20,7 @@ def resolve_model(config: ModelConfig, vocab_size: int) -> DecoderSpec:
         dtype=config.dtype,
         remat=config.remat,
         attention=config.attention,
+        quantize=config.quantize,
         **(sizes | replaced),
     )
 

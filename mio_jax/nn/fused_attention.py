@@ -1,0 +1,115 @@
+"""Attention kernels of others: cuDNN's on NVIDIA GPUs, Pallas splash attention on TPUs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from mio_jax.errors import MioError
+from mio_jax.nn.base import platform
+from mio_jax.nn.local_heads import on_each_device
+from mio_jax.nn.remat import ATTENTION
+
+LANES = 128  # of a TPU's vector unit: splash works on lengths that are multiples of it
+BLOCKS = (  # tokens that a step of the kernels takes: forward, gradient to keys and values, gradient to queries
+    *("block_q", "block_kv", "block_kv_compute"),
+    *("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"),
+    *("block_q_dq", "block_kv_dq"),
+)
+
+
+def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None, *, causal: bool) -> jax.Array:
+    """Shapes as in `mio_jax.nn.attention.attention`; `allowed` is bool [batch or 1, q_length, kv_length].
+
+    cuDNN takes a mask as an additive bias of that size: with segments or a prefix, the mask is stored if the scores are
+    not.
+
+    Raises:
+      MioError: no NVIDIA GPU in the mesh in force, or a dtype or head width that cuDNN does not take.
+    """
+    if platform() != "gpu":
+        raise MioError(f"model.attention 'cudnn' runs on NVIDIA GPUs, and this is a {platform()}; use 'auto'")
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
+        raise MioError(
+            f"model.attention 'cudnn' takes bfloat16, not {q.dtype}; set model.dtype=bfloat16, or use 'auto'"
+        )
+    if q.shape[-1] % 8 or q.shape[-1] > 128:
+        raise MioError(
+            f"model.attention 'cudnn' takes heads of up to 128 in steps of 8, and model.head_dim is {q.shape[-1]}; "
+            "use 'auto'"
+        )
+    mask = None if allowed is None else allowed[:, None]
+    out = jax.nn.dot_product_attention(q, k, v, mask=mask, is_causal=causal, implementation="cudnn")
+    if allowed is not None:  # a query that may see nothing: cuDNN gives the mean of all
+        out = jnp.where(allowed.any(axis=-1)[:, :, None, None], out, 0)
+    return checkpoint_name(out, ATTENTION)
+
+
+def splash_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segments: jax.Array | None,
+    prefix: jax.Array | None,
+    causal: bool,
+    *,
+    interpret: bool = False,
+) -> jax.Array:
+    """Shapes as in `mio_jax.nn.attention.attention`, of whole rows.
+
+    `interpret` runs the kernel in the Pallas interpreter, on any device and slowly (for tests).
+
+    Raises:
+      MioError: no TPU in the mesh in force, rows split over devices, a length that the kernel does not take, or a
+        prefix (the kernel's masks are known when it is compiled, a prefix only when it runs).
+    """
+    if platform() != "tpu" and not interpret:
+        raise MioError(f"model.attention 'splash' runs on TPUs, and this is a {platform()}; use 'auto'")
+    if prefix is not None:
+        raise MioError("model.attention 'splash' has no prefix masks that differ by row; use 'chunked' or 'auto'")
+    if q.shape[1] % LANES:
+        raise MioError(
+            f"model.attention 'splash' takes lengths in steps of {LANES}, and a row has {q.shape[1]} tokens; change "
+            "data.length, or use 'auto'"
+        )
+    local = partial(_splash, causal=causal, interpret=interpret)
+    return on_each_device(local, q, k, v, segments, None, whole_rows="splash")
+
+
+def _splash(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    segments: jax.Array,
+    prefix: jax.Array,
+    causal: bool,
+    interpret: bool,
+) -> jax.Array:
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    del prefix
+    length, heads = q.shape[1:3]
+    one = masks.CausalMask((length, length)) if causal else masks.FullMask((length, length))
+    blocks: Any = dict.fromkeys(BLOCKS, next(n for n in (512, 256, LANES) if length % n == 0))
+    kernel = splash.make_splash_mha(
+        mask=masks.MultiHeadMask([one] * heads),
+        head_shards=1,
+        q_seq_shards=1,
+        block_sizes=splash.BlockSizes(**blocks),
+        residual_checkpoint_name=ATTENTION,
+        mask_value=float(np.finfo(np.float32).min) / 2,
+        interpret=interpret,
+    )
+
+    def row(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
+        q, k, v = (x.swapaxes(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v))
+        return kernel(q, k, v, segment_ids=splash.SegmentIds(segments, segments)).swapaxes(0, 1)
+
+    out = jax.vmap(row)(q, k, v, segments).astype(q.dtype)
+    return jnp.where((segments != 0)[:, :, None, None], out, 0)  # padding sees padding in the kernel
