@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "data": Command("mio_jax.cli.data", "prepare token records; list and show tasks and mixtures"),
     "tokenizer": Command("mio_jax.cli.tokenizer", "train and evaluate tokenizers"),
+    "config": Command("mio_jax.cli.config", "print a resolved config, and where each value came from"),
     "train": Command("mio_jax.cli.train", "train a run, or resume one"),
     "generate": Command("mio_jax.cli.generate", "any modality out of any modality, from a trained run"),
     "eval": Command("mio_jax.cli.evaluate", "score a run on held-out data, direction by direction"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mio_jax.config_loading import add_config_arguments, config_from_args
+from mio_jax.config_loading import add_config_arguments, config_from_args, config_given
 from mio_jax.errors import MioError
 
 SUMMARY = "train a run, or resume one"
@@ -22,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; 0 when the run is finished, 143 after SIGTERM, 130 after Ctrl-C (a checkpoint is saved in both cases)."""
-    if args.run and (args.config or args.config_overrides):
-        raise MioError("--run resumes with the config stored in the run; leave --config out, or leave --run out")
+    if args.run and config_given(args):
+        raise MioError(
+            "--run resumes with the config stored in the run; leave --config and --gin_file out, or leave --run out"
+        )
     from mio_jax.train import Stopped, train
     from mio_jax.train.compilation import use_compilation_cache
     from mio_jax.train.run_dir import load_config
