@@ -65,6 +65,7 @@ EXTRAS = {
     ],
     "beam": ["apache-beam>=2.70,<3"],
     "serve": ["starlette>=0.47,<1", "uvicorn>=0.35,<1"],
+    "wandb": ["wandb>=0.22,<1"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],
     "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6.140,<7", "ruff>=0.17.6,<0.18", "mypy>=2.4,<3"],
 }

@@ -18,6 +18,7 @@ SUMMARY = "train a run, or resume one"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("--run", metavar="DIR", help="resume the run in this folder with its stored config")
+    parser.add_argument("--profile", metavar="FIRST:LAST", help="trace these steps of the run, e.g. 10:13")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,11 +30,13 @@ def run(args: argparse.Namespace) -> int:
     from mio_jax.train import Stopped, train
     from mio_jax.train.compilation import use_compilation_cache
     from mio_jax.train.run_dir import load_config
+    from mio_jax.train.trace import parse_steps
 
+    profile = parse_steps(args.profile) if args.profile else None
     config = load_config(args.run) if args.run else config_from_args(args)
     use_compilation_cache()
     try:
-        train(config)
+        train(config, profile)
     except Stopped as stopped:
         print(
             f"stopped at {stopped.where}, with a checkpoint; go on with: mio train --run {config.run_dir}",
