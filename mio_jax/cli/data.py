@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mio_jax.config import STYLES, RunConfig
-from mio_jax.config_loading import add_config_arguments, config_from_args
+from mio_jax.config_loading import add_config_arguments, config_from_args, config_words
 from mio_jax.errors import MioError
 
 SUMMARY = "prepare token records; list and show tasks and mixtures"
@@ -143,7 +143,7 @@ def _list(args: argparse.Namespace, config: RunConfig) -> int:
         + [(m, ", ".join(f"{task.name} {rate:.0%}" for task, rate in registry.lookup(m))) for m in mixtures]
     )
     if None in prepared.values():
-        print(f"\n- : not prepared in {config.data.records_dir}; make them: mio data prepare --config {args.config}")
+        print(f"\n- : not prepared in {config.data.records_dir}; make them: mio data prepare {config_words(args)}")
     return 0
 
 

@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         return _list()
+    if args.gin_file:  # whose class names must exist before the file is read
+        from mio_tokenizers.text import training as _text  # noqa: F401
+        from mio_tokenizers.training import audio as _audio  # noqa: F401
+        from mio_tokenizers.training import image as _image  # noqa: F401
     config = config_from_args(args, TokenizerTrainConfig)
     if args.action == "export-media":
         return _export(config, args.out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mio_jax.config_loading import add_config_arguments, config_from_args
+from mio_jax.config_loading import add_config_arguments, config_from_args, config_given
 from mio_jax.errors import MioError
 
 SUMMARY = "train a run, or resume one"
@@ -18,20 +18,25 @@ SUMMARY = "train a run, or resume one"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("--run", metavar="DIR", help="resume the run in this folder with its stored config")
+    parser.add_argument("--profile", metavar="FIRST:LAST", help="trace these steps of the run, e.g. 10:13")
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains; 0 when the run is finished, 143 after SIGTERM, 130 after Ctrl-C (a checkpoint is saved in both cases)."""
-    if args.run and (args.config or args.config_overrides):
-        raise MioError("--run resumes with the config stored in the run; leave --config out, or leave --run out")
+    if args.run and config_given(args):
+        raise MioError(
+            "--run resumes with the config stored in the run; leave --config and --gin_file out, or leave --run out"
+        )
     from mio_jax.train import Stopped, train
     from mio_jax.train.compilation import use_compilation_cache
     from mio_jax.train.run_dir import load_config
+    from mio_jax.train.trace import parse_steps
 
+    profile = parse_steps(args.profile) if args.profile else None
     config = load_config(args.run) if args.run else config_from_args(args)
     use_compilation_cache()
     try:
-        train(config)
+        train(config, profile)
     except Stopped as stopped:
         print(
             f"stopped at {stopped.where}, with a checkpoint; go on with: mio train --run {config.run_dir}",

@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mio_jax.train.tracking import Tracker
+
 Row = dict[str, Any]
 
 
@@ -49,13 +51,17 @@ class MetricsWriter:
       step: the step restored; everything recorded after it is forgotten.
       global_step: the same counted over the whole run, TensorBoard's axis.
       tensorboard: whether to write events.
+      tracker: where rows go too, such as W&B; it is not closed with this.
 
     Attributes:
       kept: the rows up to `step` that were there.
       directory: the stage's folder.
     """
 
-    def __init__(self, directory: Path, step: int, global_step: int, tensorboard: bool) -> None:
+    def __init__(
+        self, directory: Path, step: int, global_step: int, tensorboard: bool, tracker: Tracker | None = None
+    ) -> None:
+        self._tracker = tracker
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         path = directory / "metrics.jsonl"
@@ -76,6 +82,8 @@ class MetricsWriter:
         """Appends `row`; it survives a kill of this process from here on. None values are left out of TensorBoard."""
         self._file.write(_line(row))
         self._file.flush()
+        if self._tracker is not None:
+            self._tracker.log(row)
         if self._events is not None:
             for name, value in row.items():
                 if isinstance(value, float):

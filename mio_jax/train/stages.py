@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from mio_jax.train import schedule
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
 from mio_jax.train.metrics import MetricsWriter
+from mio_jax.train.observe import Observer
 from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import Optimizer, make_optimizer
 from mio_jax.train.progress import RunProgress, short
@@ -31,15 +33,22 @@ from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, st
 from mio_jax.train.signals import StopRequest
 from mio_jax.train.state import Plan, State, abstract_state, new_params, new_state, plan_model
 from mio_jax.train.step import Step, make_step
+from mio_jax.train.trace import Steps
+from mio_jax.train.tracking import Tracker, WandbTracker
 
 
-def train(config: RunConfig) -> None:
+def train(config: RunConfig, profile: Steps | None = None) -> None:
     """Trains what is left of a run; returns when all of its stages are finished.
+
+    Args:
+      config: the run.
+      profile: steps of the run of which a profiler trace is written to `<run_dir>/profile`.
 
     Raises:
       MioError: a config that does not fit the machine, the data or the run directory; see the message.
       Stopped: SIGTERM or Ctrl-C; a checkpoint has been saved.
     """
+    began = time.monotonic()
     config = config.with_steps()
     with open_run(config) as run_dir:
         reached = [latest_step(checkpoint_dir(config, i)) for i in range(len(config.stages))]
@@ -60,7 +69,15 @@ def train(config: RunConfig) -> None:
                 f"{len(config.stages)} stages, {total} steps",
                 flush=True,
             )
-            _Training(config, parts, plan, stop).run(first, reached)
+            done = sum(stage.steps for stage in config.stages[:first]) + (reached[first] or 0)
+            tracker = WandbTracker(config) if config.log.wandb and jax.process_index() == 0 else None
+            observer = Observer(run_dir, began, done, total, profile, write=jax.process_index() == 0)
+            try:
+                _Training(config, parts, plan, stop, observer, tracker).run(first, reached)
+            finally:
+                observer.close()
+                if tracker:
+                    tracker.close()
         print(f"run {run_dir} is finished: {total} steps in {len(config.stages)} stages", flush=True)
 
 
@@ -91,8 +108,17 @@ def stage_seed(seed: int, index: int) -> int:
 class _Training:
     """The stages of one process's life: what they share, and how one follows another."""
 
-    def __init__(self, config: RunConfig, parts: Parts, plan: Plan, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        parts: Parts,
+        plan: Plan,
+        stop: StopRequest,
+        observer: Observer,
+        tracker: Tracker | None,
+    ) -> None:
         self._config, self._parts, self._plan, self._stop = config, parts, plan, stop
+        self._observer, self._tracker = observer, tracker
         self._progress = RunProgress([(s.name, s.steps, s.rows) for s in config.stages])
         self._compiled: dict[tuple[OptimConfig, int], tuple[Optimizer, State, Step]] = {}
         for stage in config.stages:  # what does not fit the mesh or the model is said before anything is trained
@@ -159,7 +185,7 @@ class _Training:
                 name=stage.name,
                 steps=stage.steps,
                 first_global=before,
-                step=step,
+                step=self._observer.step(step),
                 place=lambda batch: {
                     name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()
                 },
@@ -169,9 +195,10 @@ class _Training:
                 max_in_a_row=stage.optim.guard.max_in_a_row,
                 note={"version": __version__, "stage": stage.name, "config": to_dict(config)},
             )
-            writer = MetricsWriter(folder, done, before + done, config.log.tensorboard)
+            writer = MetricsWriter(folder, done, before + done, config.log.tensorboard, self._tracker)
+            watched, books = self._observer.loader(loader), self._observer.checkpoints(checkpoints)
             try:
-                state = loop.run(state, done, loader, checkpoints, writer, self._progress, self._stop)
+                state = loop.run(state, done, watched, books, writer, self._progress, self._stop)
             finally:
                 writer.close()
                 loader.close()

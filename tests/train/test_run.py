@@ -120,7 +120,7 @@ def test_another_config_for_the_same_folder(finished: RunConfig, capsys: pytest.
 
 
 def test_run_and_config_exclude_each_other(finished: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "leave --config out" in fails(capsys, "--run", finished.run_dir, "--config.seed=1")
+    assert "leave --config and --gin_file out" in fails(capsys, "--run", finished.run_dir, "--config.seed=1")
     assert "no config: pass --config FILE" in fails(capsys)
     assert "there is no run directory nowhere" in fails(capsys, "--run", "nowhere")
 
