@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -18,6 +18,7 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.train.checkpoint import Checkpoints
 from mio_jax.train.metrics import MetricsWriter, Row
+from mio_jax.train.processes import Alone, SilentMetrics
 from mio_jax.train.progress import RunProgress
 from mio_jax.train.signals import Stopped, StopRequest
 from mio_jax.train.state import State
@@ -47,6 +48,7 @@ class StageLoop:
         device scalar.
       save_every, log_every: in steps; the last step is always saved and logged.
       note: stored with every checkpoint.
+      peers: the other processes of the job.
     """
 
     index: int
@@ -59,6 +61,7 @@ class StageLoop:
     save_every: int
     log_every: int
     note: dict[str, Any]
+    peers: Alone = field(default_factory=Alone)
 
     def run(
         self,
@@ -66,7 +69,7 @@ class StageLoop:
         done: int,
         loader: Loader,
         checkpoints: Checkpoints,
-        writer: MetricsWriter,
+        writer: MetricsWriter | SilentMetrics,
         progress: RunProgress,
         stop: StopRequest,
     ) -> State:
@@ -82,11 +85,12 @@ class StageLoop:
         for step in range(done + 1, self.steps + 1):
             rate, device_rate = self.rate(step)
             with jax.transfer_guard("disallow"):
-                state, metrics = self.step(state, self.place(batch), device_rate)
-            report.add(step, metrics, batch, rate)
-            stopping = stop.signum
+                placed = self.place(batch)
+                state, metrics = self.step(state, placed, device_rate)
+                report.add(step, metrics, self.peers.tokens(batch, placed), placed["segment_ids"].size, rate)
+            stopping = self.peers.stop(stop.signum)
             save = step % self.save_every == 0 or step == self.steps or bool(stopping)
-            position = loader.get_state() if save else {}  # before the next batch is taken
+            position = self.peers.position(loader.get_state()) if save else {}  # before the next batch is taken
             if step < self.steps and not stopping:
                 batch = next(loader)
             report.read(keep=1)
@@ -98,31 +102,32 @@ class StageLoop:
                 checkpoints.wait()
                 raise Stopped(stopping, f"stage {self.name}, step {step}")
         checkpoints.wait()
-        if stop.signum:
-            raise Stopped(stop.signum, f"the end of stage {self.name}")
+        stopping = self.peers.stop(stop.signum, now=True)
+        if stopping:
+            raise Stopped(stopping, f"the end of stage {self.name}")
         return state
 
 
 class _Reporter:
     """Reads the metrics of finished steps and makes rows of them."""
 
-    def __init__(self, loop: StageLoop, writer: MetricsWriter, progress: RunProgress) -> None:
+    def __init__(self, loop: StageLoop, writer: MetricsWriter | SilentMetrics, progress: RunProgress) -> None:
         self._loop, self._writer, self._progress = loop, writer, progress
-        self._pending: list[tuple[int, dict[str, jax.Array], float, int, int]] = []
+        self._pending: list[tuple[int, dict[str, jax.Array], Any, int, float]] = []
         self._tokens = 0
         self._began = self._since = time.monotonic()
         self._wall_before = float(writer.kept[-1]["wall_s"]) if writer.kept else 0.0
 
-    def add(self, step: int, metrics: dict[str, jax.Array], batch: dict[str, np.ndarray], rate: float) -> None:
-        """Notes a step that has been dispatched."""
-        used = batch["segment_ids"] != 0
-        self._pending.append((step, metrics, rate, int(used.sum()), used.size))
+    def add(self, step: int, metrics: dict[str, jax.Array], tokens: Any, size: int, rate: float) -> None:
+        """Notes a step that has been dispatched: `tokens` of the `size` places of its batch are not padding."""
+        self._pending.append((step, metrics, tokens, size, rate))
 
     def read(self, keep: int) -> None:
         """Reads all but the newest `keep` steps, waiting for them."""
         while len(self._pending) > keep:
-            step, metrics, rate, tokens, size = self._pending.pop(0)
-            self._finish(step, {k: float(v) for k, v in jax.device_get(metrics).items()}, rate, tokens, size)
+            step, metrics, tokens, size, rate = self._pending.pop(0)
+            values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            self._finish(step, values, rate, int(jax.device_get(tokens)), size)
 
     def _finish(self, step: int, values: dict[str, float], rate: float, tokens: int, size: int) -> None:
         loop, now = self._loop, time.monotonic()

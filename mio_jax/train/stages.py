@@ -19,10 +19,12 @@ from mio_jax.config import OptimConfig, RunConfig
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated
+from mio_jax.parallel.distributed import meet, rows_here
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
 from mio_jax.train.metrics import MetricsWriter
 from mio_jax.train.optimizer import learning_rate, make_optimizer
+from mio_jax.train.processes import Alone, SilentMetrics, SilentProgress, Together, place
 from mio_jax.train.progress import RunProgress, short
 from mio_jax.train.run import Parts, assemble
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, stage_dir
@@ -40,25 +42,28 @@ def train(config: RunConfig) -> None:
     """
     with open_run(config) as run_dir:
         reached = [latest_step(checkpoint_dir(config, i)) for i in range(len(config.stages))]
+        meet("mio_jax: every process has seen the checkpoints")  # before one of them makes a folder
+        say = _nothing if jax.process_index() else functools.partial(print, flush=True)
         first = first_unfinished(config, reached)
         total = sum(stage.steps for stage in config.stages)
         if first is None:
-            print(f"run {run_dir} is finished: {len(config.stages)} stages, {total} steps", flush=True)
+            say(f"run {run_dir} is finished: {len(config.stages)} stages, {total} steps")
             return
-        if jax.process_count() > 1:  # only the first process's place in the data would be saved
-            raise MioError(f"training on {jax.process_count()} processes is not supported yet; start a single one")
         parts = assemble(config)
-        check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
+        check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=jax.process_index() == 0)
         mesh = make_mesh(config.mesh)
         with jax.set_mesh(mesh), StopRequest() as stop:
             plan = plan_model(parts.build, mesh)
-            print(
-                f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}, "
-                f"{len(config.stages)} stages, {total} steps",
-                flush=True,
+            several = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+            say(
+                f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}{several}, "
+                f"{len(config.stages)} stages, {total} steps"
             )
             _Training(config, parts, plan, stop).run(first, reached)
-        print(f"run {run_dir} is finished: {total} steps in {len(config.stages)} stages", flush=True)
+        say(f"run {run_dir} is finished: {total} steps in {len(config.stages)} stages")
+
+
+def _nothing(text: str) -> None: ...
 
 
 def first_unfinished(config: RunConfig, reached: list[int | None]) -> int | None:
@@ -90,7 +95,10 @@ class _Training:
 
     def __init__(self, config: RunConfig, parts: Parts, plan: Plan, stop: StopRequest) -> None:
         self._config, self._parts, self._plan, self._stop = config, parts, plan, stop
-        self._progress = RunProgress([(s.name, s.steps, s.rows) for s in config.stages])
+        self._first = jax.process_index() == 0
+        progress = RunProgress if self._first else SilentProgress
+        self._progress = progress([(s.name, s.steps, s.rows) for s in config.stages])
+        self._peers = Together(plan.mesh) if jax.process_count() > 1 else Alone()
         self._compiled: dict[OptimConfig, tuple[Any, State, Step]] = {}
         for stage in config.stages:  # a batch that does not fit the mesh is said before anything is trained
             batch_sharding(plan.mesh, stage.rows, config.data.length)
@@ -132,7 +140,8 @@ class _Training:
         config, stage, plan = self._config, self._config.stages[index], self._plan
         optimizer, abstract, step = self._machinery(stage.optim)
         before = sum(s.steps for s in config.stages[:index])
-        loader = self._loader(index)
+        sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length), replicated(plan.mesh)
+        loader = self._loader(index, rows_here(sharding, stage.rows, config.data.length))
         folder = stage_dir(config, index)
         with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last) as checkpoints:
             if done:
@@ -142,22 +151,22 @@ class _Training:
             else:
                 state = new_state(params, optimizer, abstract)
                 self._progress.note(f"{self._title(index)}: {stage.steps} steps of {stage.rows} rows")
-            sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length), replicated(plan.mesh)
             loop = StageLoop(
                 index=index,
                 name=stage.name,
                 steps=stage.steps,
                 first_global=before,
                 step=step,
-                place=lambda batch: {
-                    name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()
-                },
+                place=functools.partial(place, sharding=sharding, rows=stage.rows),
                 rate=lambda n: _scalar(learning_rate(stage.optim, stage.steps, n), whole),
                 save_every=config.checkpoint.every_steps,
                 log_every=config.log.every_steps,
                 note={"version": __version__, "stage": stage.name, "config": to_dict(config)},
+                peers=self._peers,
             )
-            writer = MetricsWriter(folder, done, before + done, config.log.tensorboard)
+            writer: MetricsWriter | SilentMetrics = SilentMetrics()
+            if self._first:
+                writer = MetricsWriter(folder, done, before + done, config.log.tensorboard)
             try:
                 state = loop.run(state, done, loader, checkpoints, writer, self._progress, self._stop)
             finally:
@@ -165,7 +174,7 @@ class _Training:
                 loader.close()
         return state["params"]
 
-    def _loader(self, index: int) -> Loader:
+    def _loader(self, index: int, mine: list[int]) -> Loader:
         from mio_jax.data.loader import make_loader
 
         config, stage, parts = self._config, self._config.stages[index], self._parts
@@ -182,11 +191,10 @@ class _Training:
             stage,
             encode,
             seed=stage_seed(config.seed, index),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            mine=mine,
             fingerprints=parts.tokenizers.fingerprints,
         )
 
 
 def _scalar(value: float, sharding: Any) -> tuple[float, jax.Array]:
-    return value, jax.device_put(np.float32(value), sharding)
+    return value, jax.make_array_from_callback((), sharding, lambda index: np.float32(value))
