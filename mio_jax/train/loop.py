@@ -48,6 +48,7 @@ class StageLoop:
         device scalar.
       save_every, log_every: in steps; the last step is always saved and logged.
       note: stored with every checkpoint.
+      best_metric: the name of a number in the rows of metrics that checkpoints are ranked by; empty: they are not.
       peers: the other processes of the job.
     """
 
@@ -61,6 +62,7 @@ class StageLoop:
     save_every: int
     log_every: int
     note: dict[str, Any]
+    best_metric: str = ""
     peers: Alone = field(default_factory=Alone)
 
     def run(
@@ -97,7 +99,7 @@ class StageLoop:
             if save:
                 report.read(keep=0)
                 writer.sync()  # rows up to a checkpoint are on disk before it is
-                checkpoints.save(step, state, position, {**self.note, "step": step})
+                checkpoints.save(step, state, position, {**self.note, "step": step}, report.ranked_by())
             if stopping and step < self.steps:
                 checkpoints.wait()
                 raise Stopped(stopping, f"stage {self.name}, step {step}")
@@ -115,6 +117,7 @@ class _Reporter:
         self._loop, self._writer, self._progress = loop, writer, progress
         self._pending: list[tuple[int, dict[str, jax.Array], Any, int, float]] = []
         self._tokens = 0
+        self._ranks: list[float] = []  # the best_metric of the rows since the last checkpoint
         self._began = self._since = time.monotonic()
         self._wall_before = float(writer.kept[-1]["wall_s"]) if writer.kept else 0.0
 
@@ -128,6 +131,19 @@ class _Reporter:
             step, metrics, tokens, size, rate = self._pending.pop(0)
             values = {k: float(v) for k, v in jax.device_get(metrics).items()}
             self._finish(step, values, rate, int(jax.device_get(tokens)), size)
+
+    def ranked_by(self) -> dict[str, float]:
+        """The mean of the best_metric over the rows since this was last asked; empty if no row had it."""
+        ranks, self._ranks = self._ranks, []
+        return {self._loop.best_metric: math.fsum(ranks) / len(ranks)} if ranks else {}
+
+    def _rank(self, row: Row) -> None:
+        name = self._loop.best_metric
+        if name and name not in row:
+            numbers = ", ".join(key for key, value in row.items() if not isinstance(value, str))
+            raise MioError(f"checkpoint.best_metric is {name!r}, which no row of metrics has; they have {numbers}")
+        if name and row[name] is not None:
+            self._ranks.append(float(row[name]))
 
     def _finish(self, step: int, values: dict[str, float], rate: float, tokens: int, size: int) -> None:
         loop, now = self._loop, time.monotonic()
@@ -152,6 +168,7 @@ class _Reporter:
             "learning_rate": rate,
             "wall_s": round(self._wall_before + now - self._began, 3),
         }
+        self._rank(row)
         self._writer.write(row)
         self._progress.update(loop.index, step, values["loss"], speed)
         self._tokens, self._since = 0, now

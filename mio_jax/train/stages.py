@@ -31,6 +31,7 @@ from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, st
 from mio_jax.train.signals import StopRequest
 from mio_jax.train.state import Plan, State, abstract_state, new_params, new_state, plan_model
 from mio_jax.train.step import Step, make_step
+from mio_jax.train.versions import versions
 
 
 def train(config: RunConfig) -> None:
@@ -95,6 +96,7 @@ class _Training:
 
     def __init__(self, config: RunConfig, parts: Parts, plan: Plan, stop: StopRequest) -> None:
         self._config, self._parts, self._plan, self._stop = config, parts, plan, stop
+        self._versions = versions()
         self._first = jax.process_index() == 0
         progress = RunProgress if self._first else SilentProgress
         self._progress = progress([(s.name, s.steps, s.rows) for s in config.stages])
@@ -143,7 +145,7 @@ class _Training:
         sharding, whole = batch_sharding(plan.mesh, stage.rows, config.data.length), replicated(plan.mesh)
         loader = self._loader(index, rows_here(sharding, stage.rows, config.data.length))
         folder = stage_dir(config, index)
-        with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last) as checkpoints:
+        with Checkpoints(checkpoint_dir(config, index), config.checkpoint) as checkpoints:
             if done:
                 state, position = checkpoints.restore(done, abstract)
                 loader.set_state(position)
@@ -161,7 +163,15 @@ class _Training:
                 rate=lambda n: _scalar(learning_rate(stage.optim, stage.steps, n), whole),
                 save_every=config.checkpoint.every_steps,
                 log_every=config.log.every_steps,
-                note={"version": __version__, "stage": stage.name, "config": to_dict(config)},
+                note={
+                    "version": __version__,
+                    "versions": self._versions,
+                    "stage": stage.name,
+                    "seed": config.seed,  # of parameters, data and everything else that is random
+                    "processes": jax.process_count(),
+                    "config": to_dict(config),
+                },
+                best_metric=config.checkpoint.best_metric if config.checkpoint.keep_best else "",
                 peers=self._peers,
             )
             writer: MetricsWriter | SilentMetrics = SilentMetrics()
