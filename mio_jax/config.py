@@ -406,12 +406,27 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
+    """How often a stage is saved, and which of its checkpoints stay: those that any of the three rules keeps."""
+
     every_steps: int = 50
-    keep_last: int = 2
+    keep_last: int = 2  # the newest
+    keep_every: int = 0  # those of steps that this divides; 0: no such rule
+    keep_best: int = 0  # the best by `best_metric`; 0: no such rule
+    best_metric: str = "loss"  # a number in metrics.jsonl; its mean over the rows since the checkpoint before
+    best_mode: str = "min"
 
     def __post_init__(self) -> None:
         require(self.every_steps > 0, f"checkpoint.every_steps is {self.every_steps}; it must be positive")
         require(self.keep_last > 0, f"checkpoint.keep_last is {self.keep_last}; it must be positive")
+        require(self.keep_every >= 0, f"checkpoint.keep_every is {self.keep_every}; it must be 0 or more")
+        require(self.keep_best >= 0, f"checkpoint.keep_best is {self.keep_best}; it must be 0 or more")
+        require(
+            self.keep_every % self.every_steps == 0,
+            f"checkpoint.keep_every is {self.keep_every}, which is no multiple of the {self.every_steps} steps between "
+            "checkpoints (checkpoint.every_steps): some of them would never be saved",
+        )
+        require_choice("checkpoint.best_mode", self.best_mode, ("min", "max"))
+        require(bool(self.best_metric), "checkpoint.best_metric is empty; name a number in metrics.jsonl, such as loss")
 
 
 @dataclass(frozen=True)

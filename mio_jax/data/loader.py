@@ -15,7 +15,7 @@ from __future__ import annotations
 import queue
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import grain
@@ -42,38 +42,31 @@ def make_loader(
     encode: Encode,
     *,
     seed: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    mine: Collection[int] | None = None,
     fingerprints: Mapping[str, str] | None = None,
 ) -> BatchIterator:
-    """This process's rows of every batch of a stage: dicts of [rows, length] as in `packing.ROW_DTYPES`.
+    """Rows `mine` (default: all) of every batch of a stage: dicts of [rows, length] as in `packing.ROW_DTYPES`.
 
-    `encode` turns segments into one example; `fingerprints` (by modality) are those of the tokenizers in use, by
+    Only the records of these rows are read. `encode` turns segments into one example; `fingerprints` (by modality) are those of the tokenizers in use, by
     default of those that the config names.
 
     Raises:
-      MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture; rows that do not
-        divide among the processes. While iterating: no example of a task fits in a row.
+      MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture.
+        While iterating: no example of a task fits in a row.
     """
-    if stage.rows % process_count:
-        raise MioError(
-            f"stage {stage.name!r}: {stage.rows} rows a batch do not divide among {process_count} processes; "
-            f"make the number of rows a multiple of {process_count}"
-        )
     if fingerprints is None:
         from mio_tokenizers import load_set
 
         fingerprints = load_set(config.tokenizers).fingerprints
     parts = [(p.source, p.rows) for p in stage.composition if p.rows] or [(stage.mixture, stage.rows)]
-    mine = stage.rows // process_count
-    first, last = process_index * mine, (process_index + 1) * mine
+    wanted = set(range(stage.rows) if mine is None else mine)
     rows: dict[int, RowStream] = {}
     counts: dict[str, TaskCount] = {}
     at = 0
     for number, (name, share) in enumerate(parts):
         streams = _task_streams(config, stage, name, encode, f"{seed}/{number}", fingerprints, counts)
         for row in range(share):
-            if first <= at < last:
+            if at in wanted:
                 rows[at] = RowStream(_mix_row(streams, row, share), config.data.length, config.data.packing_bins)
             at += 1
     return BatchIterator(rows, counts, config.data.prefetch)

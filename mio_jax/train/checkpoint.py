@@ -1,26 +1,39 @@
 """Checkpoints of one stage: parameters, optimizer state, data position and a note of what wrote them.
 
 The only file that knows Orbax (its v1 interface). A checkpoint exists once Orbax has committed it: a process killed
-while saving leaves a temporary folder that the next one removes.
+while saving leaves a temporary folder that the next one removes. In a job of several processes each of them calls the
+same methods in the same order; each writes what its devices hold, and the first one all that is not arrays.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import json
 import operator
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 from orbax.checkpoint import v1 as ocp
 
+from mio_jax.config import CheckpointConfig
 from mio_jax.errors import MioError
+from mio_jax.parallel.distributed import lost_peer
 from mio_jax.train.state import State
+
+ARRAYS = (
+    "params",
+    "opt_state",
+    "ema",
+    "guard",
+)  # the parts of a checkpoint that are trees of arrays; `data` and `note` are JSON
 
 
 def latest_step(directory: Path) -> int | None:
@@ -31,43 +44,76 @@ def latest_step(directory: Path) -> int | None:
         return reader.latest
 
 
+class Saved(NamedTuple):
+    """A committed checkpoint: when it was committed (UTC), and the figure that it is ranked by, by name."""
+
+    step: int
+    path: Path
+    time: datetime.datetime
+    metrics: dict[str, float]
+
+
 class Checkpoints:
-    """The checkpoints in one folder, newest `keep_last` kept. Use as a context manager, from one thread.
+    """The checkpoints in one folder. Use as a context manager, from one thread.
 
     Saving is asynchronous: `save` returns once the arrays have been copied, so that the step may donate them.
     """
 
-    def __init__(self, directory: Path, keep_last: int = 0, padding: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self, directory: Path, keep: CheckpointConfig | None = None, padding: Mapping[int, int] | None = None
+    ) -> None:
         """Opens the folder.
 
         Args:
-          keep_last: 0: for reading; nothing is removed.
+          keep: which stay when a newer one is saved. None: for reading; nothing is removed.
           padding: sizes that the mesh pads, each with the size that the model knows (`Plan.padding`). It is stored with
             every save, so that a checkpoint of another mesh is filled up or cut to this one.
         """
         self._directory = directory.absolute()
         self._padding = dict(padding or {})
-        policies = ocp.training.preservation_policies
         self._orbax = ocp.training.Checkpointer(
             self._directory,
             context=_context(),
-            cleanup_tmp_directories=keep_last > 0,  # what a killed process left half written
-            preservation_policy=policies.LatestN(keep_last) if keep_last else policies.PreserveAll(),
+            cleanup_tmp_directories=keep is not None,  # what a killed process left half written
+            preservation_policy=_policy(keep),
         )
 
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not lost_peer(error):  # a save that needs a process which is gone would be waited for in vain
+            self.close()
 
     @property
     def latest(self) -> int | None:
         """The newest committed step."""
         return None if self._orbax.latest is None else self._orbax.latest.step
 
-    def save(self, step: int, state: State, data: dict[str, Any], note: dict[str, Any]) -> None:
+    @property
+    def saved(self) -> list[Saved]:
+        """All committed checkpoints, oldest step first."""
+        return [
+            Saved(
+                found.step,
+                self._directory / str(found.step),
+                datetime.datetime.fromtimestamp(found.commit_timestamp_nsecs / 1e9, datetime.UTC),
+                dict(found.metrics or {}),
+            )
+            for found in self._orbax.checkpoints
+        ]
+
+    def save(
+        self,
+        step: int,
+        state: State,
+        data: dict[str, Any],
+        note: dict[str, Any],
+        metrics: dict[str, float] | None = None,
+    ) -> None:
         """Starts saving; waits for the save before it. `data` (the loader's position) and `note` must be JSON.
+
+        `metrics`: what the checkpoint may be kept for; None if there is no such figure.
 
         Raises:
           MioError: this or the save before could not be written.
@@ -75,7 +121,7 @@ class Checkpoints:
         note = {**note, "padding": {str(size): own for size, own in self._padding.items()}}
         items = {**state, "data": _json(data), "note": _json(note)}
         with _writing(self._directory):
-            self._orbax.save_checkpointables_async(step, items, force=True)
+            self._orbax.save_checkpointables_async(step, items, force=True, metrics=metrics or None)
 
     def wait(self) -> None:
         """Returns when the last save is committed. Raises MioError if it could not be written."""
@@ -91,6 +137,37 @@ class Checkpoints:
         loaded = self._load(step, {**abstract, "data": None})
         return {name: loaded[name] for name in abstract}, loaded["data"]
 
+    def read_note(self, step: int) -> dict[str, Any]:
+        """The note of `step`. Raises MioError as `restore` does."""
+        note: dict[str, Any] = self._load(step, {"note": None})["note"]
+        return note
+
+    def read_data(self, step: int) -> dict[str, Any]:
+        """The data position of `step`. Raises MioError as `restore` does."""
+        data: dict[str, Any] = self._load(step, {"data": None})["data"]
+        return data
+
+    def describe(self, step: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """(shape, dtype) of every array of `step` by its name, such as `params/embed`, without reading any."""
+        arrays = self._load_metadata(step)
+        return {
+            f"{part}/{name}": (tuple(leaf.shape), str(leaf.dtype))
+            for part in ARRAYS
+            if part in arrays
+            for name, leaf in _leaves(arrays[part]).items()
+        }
+
+    def read_arrays(self, step: int, names: Collection[str]) -> dict[str, np.ndarray]:
+        """Some of the arrays that `describe` lists, in this host's memory. Raises MioError as `restore` does."""
+        whole = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        arrays = self._load_metadata(step)
+        out: dict[str, np.ndarray] = {}
+        for part in {name.partition("/")[0] for name in names}:
+            target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), arrays[part])
+            loaded = self._load(step, {part: target})[part]
+            out |= {f"{part}/{name}": np.asarray(leaf) for name, leaf in _leaves(loaded).items()}
+        return {name: out[name] for name in names}
+
     def restore_params(self, step: int, abstract: Any) -> Any:
         """Only the parameters of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
         return self._load(step, {"params": abstract})["params"]
@@ -101,14 +178,12 @@ class Checkpoints:
 
     def _load(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         where = self._directory / str(step)
-        try:
-            saved = self._orbax.checkpointables_metadata(step).metadata
-        except (OSError, ValueError, KeyError) as error:
-            raise _unreadable(where, error) from error
-        for part in sorted(abstract.keys() - {"data"}, key=lambda name: (name != "params", name)):
-            if part not in saved:
-                raise _unreadable(where, f"it holds no {part}")
-            check_shapes(saved[part], abstract[part], f"checkpoint {where}", part, self._same_size(step))
+        saved = self._load_metadata(step)
+        for part in ARRAYS:
+            if part in abstract:
+                if part not in saved:
+                    raise _unreadable(where, f"it holds no {part}")
+                check_shapes(saved[part], abstract[part], f"checkpoint {where}", part, self._same_size(step))
         try:
             return self._orbax.load_checkpointables(step, abstract)
         except (OSError, ValueError, KeyError) as error:
@@ -130,6 +205,13 @@ class Checkpoints:
             return has == needs and has not in stored()  # a size that only happens to be one of padding
 
         return same
+
+    def _load_metadata(self, step: int) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._orbax.checkpointables_metadata(step).metadata
+        except (OSError, ValueError, KeyError) as error:
+            raise _unreadable(self._directory / str(step), error) from error
+        return found
 
     def close(self) -> None:
         """Waits for what is being saved."""
@@ -154,8 +236,33 @@ def check_shapes(saved: Any, wanted: Any, where: str, part: str, same: SameSize 
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(leaf.shape) for name, leaf in _leaves(tree).items()}
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
     leaves = tree_flatten_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))[0]
-    return {keystr(k, simple=True, separator="/"): tuple(x.shape) for k, x in leaves if hasattr(x, "shape")}
+    return {keystr(k, simple=True, separator="/"): x for k, x in leaves if hasattr(x, "shape")}
+
+
+def _policy(keep: CheckpointConfig | None) -> Any:
+    """Orbax's rule for what stays."""
+    policies = ocp.training.preservation_policies
+    if keep is None:
+        return policies.PreserveAll()
+    rules = [policies.LatestN(keep.keep_last)]
+    if keep.keep_every:
+        rules.append(policies.EveryNSteps(keep.keep_every))
+    if keep.keep_best:
+        name, lowest = keep.best_metric, keep.best_mode == "min"
+        rules.append(
+            policies.BestN(
+                get_metric_fn=lambda metrics: metrics[name],
+                reverse=lowest,  # the last in this order are the best
+                n=keep.keep_best,
+                keep_checkpoints_without_metrics=False,
+            )
+        )
+    return policies.AnyPreservationPolicy(rules)
 
 
 def _context() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -19,6 +19,7 @@ from mio_jax.errors import MioError
 from mio_jax.train.bad_batches import BadBatches
 from mio_jax.train.checkpoint import Checkpoints
 from mio_jax.train.metrics import MetricsWriter, Row
+from mio_jax.train.processes import Alone, SilentMetrics
 from mio_jax.train.progress import RunProgress
 from mio_jax.train.signals import Stopped, StopRequest
 from mio_jax.train.state import State
@@ -49,6 +50,8 @@ class StageLoop:
       save_every, log_every: in steps; the last step is always saved and logged.
       note: stored with every checkpoint.
       max_in_a_row: so many bad updates without a good one between end the run (see `mio_jax.config.GuardConfig`).
+      best_metric: the name of a number in the rows of metrics that checkpoints are ranked by; empty: they are not.
+      peers: the other processes of the job.
     """
 
     index: int
@@ -62,6 +65,8 @@ class StageLoop:
     log_every: int
     note: dict[str, Any]
     max_in_a_row: int = 1
+    best_metric: str = ""
+    peers: Alone = field(default_factory=Alone)
 
     def run(
         self,
@@ -69,7 +74,7 @@ class StageLoop:
         done: int,
         loader: Loader,
         checkpoints: Checkpoints,
-        writer: MetricsWriter,
+        writer: MetricsWriter | SilentMetrics,
         progress: RunProgress,
         stop: StopRequest,
     ) -> State:
@@ -86,50 +91,62 @@ class StageLoop:
         for step in range(done + 1, self.steps + 1):
             rate, device_rate = self.rate(step)
             with jax.transfer_guard("disallow"):
-                state, metrics = self.step(state, self.place(batch), device_rate)
-            report.add(step, metrics, batch, rate)
-            stopping = stop.signum
+                placed = self.place(batch)
+                state, metrics = self.step(state, placed, device_rate)
+                tokens = self.peers.tokens(batch, placed)
+                report.add(step, metrics, rate, batch, tokens, placed["segment_ids"].size)
+            stopping = self.peers.stop(stop.signum)
             save = step % self.save_every == 0 or step == self.steps or bool(stopping)
-            position = loader.get_state() if save else {}  # before the next batch is taken
+            position = self.peers.position(loader.get_state()) if save else {}  # before the next batch is taken
             if step < self.steps and not stopping:
                 batch = next(loader)
             report.read(keep=1)
             if save:
                 report.read(keep=0)
                 writer.sync()  # rows up to a checkpoint are on disk before it is
-                checkpoints.save(step, state, position, {**self.note, "step": step})
+                checkpoints.save(step, state, position, {**self.note, "step": step}, report.ranked_by())
             if stopping and step < self.steps:
                 checkpoints.wait()
                 raise Stopped(stopping, f"stage {self.name}, step {step}")
         checkpoints.wait()
-        if stop.signum:
-            raise Stopped(stop.signum, f"the end of stage {self.name}")
+        stopping = self.peers.stop(stop.signum, now=True)
+        if stopping:
+            raise Stopped(stopping, f"the end of stage {self.name}")
         return state
 
 
 class _Reporter:
     """Reads the metrics of finished steps and makes rows of them."""
 
-    def __init__(self, loop: StageLoop, writer: MetricsWriter, progress: RunProgress) -> None:
+    def __init__(self, loop: StageLoop, writer: MetricsWriter | SilentMetrics, progress: RunProgress) -> None:
         self._loop, self._writer, self._progress = loop, writer, progress
-        self._pending: list[tuple[int, dict[str, jax.Array], float, dict[str, np.ndarray]]] = []
+        self._pending: list[tuple[int, dict[str, jax.Array], float, dict[str, np.ndarray], Any, int]] = []
         self._bad = BadBatches(writer.directory)
         self._tokens = 0
+        self._ranks: list[float] = []  # the best_metric of the rows since the last checkpoint
         self._began = self._since = time.monotonic()
         self._wall_before = float(writer.kept[-1]["wall_s"]) if writer.kept else 0.0
 
-    def add(self, step: int, metrics: dict[str, jax.Array], batch: dict[str, np.ndarray], rate: float) -> None:
-        """Notes a step that has been dispatched."""
-        self._pending.append((step, metrics, rate, batch))
+    def add(
+        self,
+        step: int,
+        metrics: dict[str, jax.Array],
+        rate: float,
+        batch: dict[str, np.ndarray],
+        tokens: Any,
+        size: int,
+    ) -> None:
+        """Notes a step that has been dispatched: `tokens` of the `size` places of its global batch are not padding;
+        `batch` is what this process has of it."""
+        self._pending.append((step, metrics, rate, batch, tokens, size))
 
     def read(self, keep: int) -> None:
         """Reads all but the newest `keep` steps, waiting for them."""
         while len(self._pending) > keep:
-            step, metrics, rate, batch = self._pending.pop(0)
+            step, metrics, rate, batch, tokens, size = self._pending.pop(0)
             values = {k: float(v) for k, v in jax.device_get(metrics).items()}
             self._check(step, values, batch)
-            used = batch["segment_ids"] != 0
-            self._finish(step, values, rate, int(used.sum()), used.size)
+            self._finish(step, values, rate, int(jax.device_get(tokens)), size)
 
     def _check(self, step: int, values: dict[str, float], batch: dict[str, np.ndarray]) -> None:
         """Raises MioError if this was one bad update too many. Without a guard the first that is not finite is."""
@@ -146,6 +163,19 @@ class _Reporter:
             f"stage {loop.name}, step {step}: {what}; the last checkpoint is from before it, and {self._bad.save()} "
             "has what it was trained on. Lower the stage's optim.learning_rate, or lengthen its warmup, in a new run"
         )
+
+    def ranked_by(self) -> dict[str, float]:
+        """The mean of the best_metric over the rows since this was last asked; empty if no row had it."""
+        ranks, self._ranks = self._ranks, []
+        return {self._loop.best_metric: math.fsum(ranks) / len(ranks)} if ranks else {}
+
+    def _rank(self, row: Row) -> None:
+        name = self._loop.best_metric
+        if name and name not in row:
+            numbers = ", ".join(key for key, value in row.items() if not isinstance(value, str))
+            raise MioError(f"checkpoint.best_metric is {name!r}, which no row of metrics has; they have {numbers}")
+        if name and row[name] is not None:
+            self._ranks.append(float(row[name]))
 
     def _finish(self, step: int, values: dict[str, float], rate: float, tokens: int, size: int) -> None:
         loop, now = self._loop, time.monotonic()
@@ -167,6 +197,7 @@ class _Reporter:
         }
         if "skipped" in values:
             row["skipped"] = int(values["skipped"])
+        self._rank(row)
         self._writer.write(row)
         self._progress.update(loop.index, step, values["loss"], speed)
         self._tokens, self._since = 0, now

@@ -13,11 +13,14 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import jax
 
 from mio_jax.config import RunConfig
 from mio_jax.config_loading import load_json, save_json, to_dict
 from mio_jax.errors import MioError
+from mio_jax.parallel.distributed import meet
 
 
 def config_path(run_dir: Path) -> Path:
@@ -45,28 +48,45 @@ def checkpoint_dir(config: RunConfig, index: int) -> Path:
 
 @contextlib.contextmanager
 def open_run(config: RunConfig) -> Iterator[Path]:
-    """Makes or re-opens the folder of a run and holds it: no second process may train in it.
+    """Makes or re-opens the folder of a run and holds it: no second job may train in it.
+
+    The first process of a job makes the folder and takes `.lock`; the others hold `.lock.others` together, so that what
+    is left of a job whose first process has died keeps the next one out until it too has ended.
 
     Raises:
-      MioError: another process is training there, the folder belongs to another config (the first key that differs is
+      MioError: another job is training there, the folder belongs to another config (the first key that differs is
         named), or it cannot be written.
     """
     run_dir = Path(config.run_dir)
+    if jax.process_index() > 0:
+        meet("mio_jax: the run directory is there")
+        with _opened(run_dir / ".lock.others") as others:
+            fcntl.flock(others, fcntl.LOCK_SH)
+            _check_same(load_config(run_dir), config)
+            yield run_dir
+        return
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(run_dir / ".lock", "a+")  # noqa: SIM115 (held for as long as the run)
+        lock, others = _opened(run_dir / ".lock"), _opened(run_dir / ".lock.others")
     except OSError as error:
         raise MioError(f"cannot write in the run directory {run_dir}: {error.strerror}") from error
-    with lock:
+    with lock, others:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however the process ends
+            fcntl.flock(others, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(others, fcntl.LOCK_UN)
         except BlockingIOError:
             raise MioError(f"another process is training in {run_dir}; wait for it or use another run_dir") from None
         if config_path(run_dir).is_file():
             _check_same(load_config(run_dir), config)
         else:
             save_json(config, config_path(run_dir))
+        meet("mio_jax: the run directory is there")
         yield run_dir
+
+
+def _opened(path: Path) -> IO[str]:
+    return open(path, "a+")
 
 
 def _check_same(stored: RunConfig, given: RunConfig) -> None:

@@ -20,6 +20,7 @@ from mio_jax.config import OptimConfig, RunConfig, StageConfig
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated, rules_of
+from mio_jax.parallel.distributed import meet, rows_here
 from mio_jax.train import schedule
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
@@ -27,6 +28,7 @@ from mio_jax.train.metrics import MetricsWriter
 from mio_jax.train.observe import Observer
 from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import Optimizer, make_optimizer
+from mio_jax.train.processes import Alone, SilentMetrics, SilentProgress, Together, place
 from mio_jax.train.progress import RunProgress, short
 from mio_jax.train.run import Parts, assemble
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, stage_dir
@@ -35,6 +37,7 @@ from mio_jax.train.state import Plan, State, abstract_state, new_params, new_sta
 from mio_jax.train.step import Step, make_step
 from mio_jax.train.trace import Steps
 from mio_jax.train.tracking import Tracker, WandbTracker
+from mio_jax.train.versions import versions
 
 
 def train(config: RunConfig, profile: Steps | None = None) -> None:
@@ -52,22 +55,22 @@ def train(config: RunConfig, profile: Steps | None = None) -> None:
     config = config.with_steps()
     with open_run(config) as run_dir:
         reached = [latest_step(checkpoint_dir(config, i)) for i in range(len(config.stages))]
+        meet("mio_jax: every process has seen the checkpoints")  # before one of them makes a folder
+        say = _nothing if jax.process_index() else functools.partial(print, flush=True)
         first = first_unfinished(config, reached)
         total = sum(stage.steps for stage in config.stages)
         if first is None:
-            print(f"run {run_dir} is finished: {len(config.stages)} stages, {total} steps", flush=True)
+            say(f"run {run_dir} is finished: {len(config.stages)} stages, {total} steps")
             return
-        if jax.process_count() > 1:  # only the first process's place in the data would be saved
-            raise MioError(f"training on {jax.process_count()} processes is not supported yet; start a single one")
         parts = assemble(config)
-        check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
+        check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=jax.process_index() == 0)
         mesh = make_mesh(config.mesh)
         with jax.set_mesh(mesh), StopRequest() as stop:
             plan = plan_model(parts.build, mesh, rules_of(config.mesh), config.model.param_dtype)
-            print(
-                f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}, "
-                f"{len(config.stages)} stages, {total} steps",
-                flush=True,
+            several = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+            say(
+                f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}{several}, "
+                f"{len(config.stages)} stages, {total} steps"
             )
             done = sum(stage.steps for stage in config.stages[:first]) + (reached[first] or 0)
             tracker = WandbTracker(config) if config.log.wandb and jax.process_index() == 0 else None
@@ -78,7 +81,10 @@ def train(config: RunConfig, profile: Steps | None = None) -> None:
                 observer.close()
                 if tracker:
                     tracker.close()
-        print(f"run {run_dir} is finished: {total} steps in {len(config.stages)} stages", flush=True)
+        say(f"run {run_dir} is finished: {total} steps in {len(config.stages)} stages")
+
+
+def _nothing(text: str) -> None: ...
 
 
 def first_unfinished(config: RunConfig, reached: list[int | None]) -> int | None:
@@ -119,7 +125,11 @@ class _Training:
     ) -> None:
         self._config, self._parts, self._plan, self._stop = config, parts, plan, stop
         self._observer, self._tracker = observer, tracker
-        self._progress = RunProgress([(s.name, s.steps, s.rows) for s in config.stages])
+        self._versions = versions()
+        self._first = jax.process_index() == 0
+        progress = RunProgress if self._first else SilentProgress
+        self._progress = progress([(s.name, s.steps, s.rows) for s in config.stages])
+        self._peers = Together(plan.mesh) if jax.process_count() > 1 else Alone()
         self._compiled: dict[tuple[OptimConfig, int], tuple[Optimizer, State, Step]] = {}
         for stage in config.stages:  # what does not fit the mesh or the model is said before anything is trained
             batch_sharding(plan.mesh, stage.rows // stage.micro_batches, config.data.length, plan.rules)
@@ -165,10 +175,11 @@ class _Training:
         config, stage, plan = self._config, self._config.stages[index], self._plan
         optimizer, abstract, step = self._machinery(stage)
         before = sum(s.steps for s in config.stages[:index])
-        loader = self._loader(index)
+        sharding = batch_sharding(plan.mesh, stage.rows, config.data.length, plan.rules)
+        whole = replicated(plan.mesh)
+        loader = self._loader(index, rows_here(sharding, stage.rows, config.data.length))
         folder = stage_dir(config, index)
-        padding = plan.padding
-        with Checkpoints(checkpoint_dir(config, index), config.checkpoint.keep_last, padding) as checkpoints:
+        with Checkpoints(checkpoint_dir(config, index), config.checkpoint, plan.padding) as checkpoints:
             if done:
                 state, position = checkpoints.restore(done, abstract)
                 loader.set_state(position)
@@ -176,26 +187,31 @@ class _Training:
             else:
                 state = new_state(params, optimizer, abstract)
                 self._progress.note(f"{self._title(index)}: {stage.steps} steps of {stage.rows} rows")
-            sharding, whole = (
-                batch_sharding(plan.mesh, stage.rows, config.data.length, plan.rules),
-                replicated(plan.mesh),
-            )
             loop = StageLoop(
                 index=index,
                 name=stage.name,
                 steps=stage.steps,
                 first_global=before,
                 step=self._observer.step(step),
-                place=lambda batch: {
-                    name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()
-                },
+                place=functools.partial(place, sharding=sharding, rows=stage.rows),
                 rate=lambda n: _scalar(schedule.learning_rate(stage.optim, stage.steps, n), whole),
                 save_every=config.checkpoint.every_steps,
                 log_every=config.log.every_steps,
                 max_in_a_row=stage.optim.guard.max_in_a_row,
-                note={"version": __version__, "stage": stage.name, "config": to_dict(config)},
+                note={
+                    "version": __version__,
+                    "versions": self._versions,
+                    "stage": stage.name,
+                    "seed": config.seed,  # of parameters, data and everything else that is random
+                    "processes": jax.process_count(),
+                    "config": to_dict(config),
+                },
+                best_metric=config.checkpoint.best_metric if config.checkpoint.keep_best else "",
+                peers=self._peers,
             )
-            writer = MetricsWriter(folder, done, before + done, config.log.tensorboard, self._tracker)
+            writer: MetricsWriter | SilentMetrics = SilentMetrics(folder)
+            if self._first:
+                writer = MetricsWriter(folder, done, before + done, config.log.tensorboard, self._tracker)
             watched, books = self._observer.loader(loader), self._observer.checkpoints(checkpoints)
             try:
                 state = loop.run(state, done, watched, books, writer, self._progress, self._stop)
@@ -204,7 +220,7 @@ class _Training:
                 loader.close()
         return state["params"]
 
-    def _loader(self, index: int) -> Loader:
+    def _loader(self, index: int, mine: list[int]) -> Loader:
         from mio_jax.data.loader import make_loader
 
         config, stage, parts = self._config, self._config.stages[index], self._parts
@@ -221,11 +237,10 @@ class _Training:
             stage,
             encode,
             seed=stage_seed(config.seed, index),
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            mine=mine,
             fingerprints=parts.tokenizers.fingerprints,
         )
 
 
 def _scalar(value: float, sharding: Any) -> tuple[float, jax.Array]:
-    return value, jax.device_put(np.float32(value), sharding)
+    return value, jax.make_array_from_callback((), sharding, lambda index: np.float32(value))

@@ -14,7 +14,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mio_jax.config import MeshConfig
+from mio_jax.config import CheckpointConfig, MeshConfig
 from mio_jax.errors import MioError
 from mio_jax.parallel import make_mesh
 from mio_jax.train.checkpoint import Checkpoints, latest_step
@@ -45,7 +45,7 @@ def assert_equal(a: Any, b: Any) -> None:
 
 def test_round_trip_onto_another_mesh(tmp_path: Path) -> None:
     saved = state(sizes={"fsdp": 4, "tensor": 2})
-    with Checkpoints(tmp_path, 2) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=2)) as checkpoints:
         checkpoints.save(3, saved, {"rows": {"0": [1, 2]}}, {"stage": "a"})
     wanted = abstract(state(sizes={"fsdp": 2, "tensor": 4}))
     with Checkpoints(tmp_path) as checkpoints:
@@ -60,7 +60,7 @@ def test_donating_what_is_being_saved_does_not_change_it(tmp_path: Path) -> None
     current = state(width=4096)
     step = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
     position = {"next": 0}
-    with Checkpoints(tmp_path, 5) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=5)) as checkpoints:
         kept = []
         for n in range(1, 4):
             kept.append(jax.tree.map(np.array, current))
@@ -80,7 +80,7 @@ def test_donating_what_is_being_saved_does_not_change_it(tmp_path: Path) -> None
 def test_keeps_the_newest_and_reads_only_what_is_committed(tmp_path: Path, left: tuple[str, ...]) -> None:
     """`left`: what a kill in the middle of its deletion left of the oldest checkpoint."""
     assert latest_step(tmp_path / "nothing") is None
-    with Checkpoints(tmp_path, 2) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=2)) as checkpoints:
         for n in (2, 4, 6):
             checkpoints.save(n, state(), {}, {})
     assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "6"]
@@ -89,7 +89,7 @@ def test_keeps_the_newest_and_reads_only_what_is_committed(tmp_path: Path, left:
         if item.name not in left:
             shutil.rmtree(item) if item.is_dir() else item.unlink()
     assert latest_step(tmp_path) == 6
-    with Checkpoints(tmp_path, 2) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=2)) as checkpoints:
         checkpoints.restore(6, abstract(state()))
         checkpoints.save(8, state(), {}, {})
     assert latest_step(tmp_path) == 8
@@ -97,7 +97,7 @@ def test_keeps_the_newest_and_reads_only_what_is_committed(tmp_path: Path, left:
 
 
 def test_reading_removes_nothing(tmp_path: Path) -> None:
-    with Checkpoints(tmp_path, 1) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=1)) as checkpoints:
         checkpoints.save(1, state(), {}, {})
     (tmp_path / "2.orbax-checkpoint-tmp").mkdir()  # another process is saving this one
     with Checkpoints(tmp_path) as checkpoints:
@@ -114,7 +114,7 @@ def test_reading_removes_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_another_model_is_told_in_one_line(tmp_path: Path, saved: Any, wanted: Any, said: str) -> None:
-    with Checkpoints(tmp_path, 1) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=1)) as checkpoints:
         checkpoints.save(1, state(**saved), {}, {})
         checkpoints.wait()
         with pytest.raises(MioError, match=said):
@@ -124,7 +124,7 @@ def test_another_model_is_told_in_one_line(tmp_path: Path, saved: Any, wanted: A
 
 
 def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
-    with Checkpoints(tmp_path, 1) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=1)) as checkpoints:
         checkpoints.save(1, state(), {}, {})
     shutil.rmtree(tmp_path / "1" / "params")
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(MioError, match=r"cannot be read .* delete that folder"):
@@ -133,13 +133,13 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_is_told_in_one_line_and_the_last_one_stays(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk."""
-    with Checkpoints(tmp_path, 2) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=2)) as checkpoints:
         checkpoints.save(1, state(), {}, {})
         checkpoints.wait()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def save() -> None:
-        with Checkpoints(tmp_path, 2) as checkpoints:
+        with Checkpoints(tmp_path, CheckpointConfig(keep_last=2)) as checkpoints:
             try:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
                 checkpoints.save(2, state(width=4096), {}, {})

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from mio_jax.config import GuardConfig, MeshConfig, OptimConfig
+from mio_jax.config import CheckpointConfig, GuardConfig, MeshConfig, OptimConfig
 from mio_jax.errors import MioError
 from mio_jax.nn.transformer import Decoder, DecoderSpec
 from mio_jax.parallel import batch_sharding, make_mesh, replicated
@@ -101,7 +101,7 @@ class Bench:
         """Starts or resumes in `folder`, as `mio_jax.train.stages` does, and returns the rows."""
         loader = loader or Counting()
         done = latest_step(folder / "checkpoints") or 0
-        with jax.set_mesh(self.mesh), Checkpoints(folder / "checkpoints", 2) as checkpoints:
+        with jax.set_mesh(self.mesh), Checkpoints(folder / "checkpoints", CheckpointConfig(keep_last=2)) as checkpoints:
             if done:
                 state, position = checkpoints.restore(done, self.abstract)
                 loader.set_state(position)
