@@ -39,7 +39,7 @@ def same(a: Any, b: Any) -> None:
 
 
 def test_by_default_a_step_is_adamw_written_down() -> None:
-    """Bit for bit the step that this project began with."""
+    """To rounding: XLA fuses the two programs differently."""
     trainer = Trainer(OptimConfig())
     tx = optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -64,8 +64,8 @@ def test_by_default_a_step_is_adamw_written_down() -> None:
     for seed in range(3):
         metrics = trainer.step(batch(seed))
         params, opt_state, wanted = plain(params, opt_state, batch(seed), jnp.float32(0.01))
-        assert metrics["loss"] == float(wanted["loss"])
-    same(trainer.host(), {"params": jax.tree.map(np.array, params), "opt_state": jax.tree.map(np.array, opt_state)})
+        assert metrics == pytest.approx({k: float(v) for k, v in wanted.items()}, rel=1e-5)
+    close(trainer.host(), {"params": params, "opt_state": opt_state}, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("micro_batches", [2, 8])
@@ -163,12 +163,12 @@ def test_z_loss_reaches_the_step_from_the_config() -> None:
     config = RunConfig(stages=stages, data=DataConfig(length=toy_model.LENGTH))
     parts = SimpleNamespace(recipe=SimpleNamespace(loss=toy_model.loss))
     training = _Training(config, parts, trainer.plan, None)  # type: ignore[arg-type]
-    losses = []
+    first, losses = trainer.host(), []
     for stage in stages:
         _, _, trainer.compiled = training._machinery(stage)
-        trainer.state = Trainer(stage.optim).state
+        trainer.state = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), first, trainer.abstract)
         losses.append(trainer.step(batch())["loss"])
-    logits = np.asarray(apply(trainer.plan.graphdef, Trainer(OptimConfig()).state["params"]).logits(batch()["tokens"]))
+    logits = np.asarray(apply(trainer.plan.graphdef, first["params"]).logits(batch()["tokens"]))
     lse = np.log(np.exp(logits).sum(-1))
     weights = batch()["weights"]
     assert losses[1] - losses[0] == pytest.approx(0.25 * (weights * lse**2).sum() / weights.sum(), rel=1e-4)

@@ -35,7 +35,7 @@ def config(run_dir: Path, records_dir: Path) -> RunConfig:
     optim = OptimConfig(learning_rate=3e-3, warmup_ratio=0.2, final_ratio=0.1)
     # The last stage trains with what else there is, so that being killed is tried with that too.
     other = OptimConfig(
-        learning_rate=3e-2,
+        learning_rate=3e-3,
         optimizer="adafactor",
         schedule="wsd",
         ema_decay=0.8,
