@@ -164,11 +164,13 @@ def declared() -> set[str]:
     matches = (re.match(r"([A-Za-z0-9._-]+)(\[[a-z0-9]+\])?[<>=]=", s) for s in strings if isinstance(s, str))
     wanted = {normal(m[1]) for m in matches if m}
     assert {"jax", "numpy", "seqio"} <= wanted
-    return {
+    installed = {
         module
         for module, dists in importlib.metadata.packages_distributions().items()
         if wanted & {normal(d) for d in dists}
     }
+    # An extra that is not installed is taken to be imported by its own name.
+    return installed | {name.replace("-", "_") for name in wanted}
 
 
 def normal(name: str) -> str:
