@@ -169,7 +169,8 @@ def declared() -> set[str]:
         for module, dists in importlib.metadata.packages_distributions().items()
         if wanted & {normal(d) for d in dists}
     }
-    return installed | {name.replace("-", "_") for name in wanted}  # an extra need not be installed
+    # An extra that is not installed is taken to be imported by its own name.
+    return installed | {name.replace("-", "_") for name in wanted}
 
 
 def normal(name: str) -> str:

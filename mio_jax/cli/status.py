@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import itertools
 import json
 import shutil
 import time
@@ -75,7 +76,7 @@ def status(config: RunConfig) -> dict[str, Any]:
         "stage_steps": stage.steps,
         "step": done,
         "steps": total,
-        "tokens_per_s": _mean([row["tokens_per_s"] for row in recent]),
+        "tokens_per_s": _tokens_a_second(recent),
         "seconds_per_step": seconds_a_step,
         "eta_s": 0.0 if finished else seconds_a_step / stage.rows * rows_left if seconds_a_step else None,
         "last_row_age_s": _age(stage_dir(config, last_stage) / "metrics.jsonl"),
@@ -119,6 +120,14 @@ def _seconds_a_step(recent: list[dict[str, Any]]) -> float | None:
     if len(recent) < 2 or recent[-1]["step"] == recent[0]["step"]:
         return None
     return (recent[-1]["wall_s"] - recent[0]["wall_s"]) / (recent[-1]["step"] - recent[0]["step"])
+
+
+def _tokens_a_second(recent: list[dict[str, Any]]) -> float | None:
+    """Tokens over seconds; a mean of the rows' own rates would give too much to rows that were read in one go."""
+    if len(recent) < 2 or recent[-1]["wall_s"] <= recent[0]["wall_s"]:
+        return recent[-1]["tokens_per_s"] if recent else None
+    tokens = sum(b["tokens_per_s"] * (b["wall_s"] - a["wall_s"]) for a, b in itertools.pairwise(recent))
+    return tokens / (recent[-1]["wall_s"] - recent[0]["wall_s"])
 
 
 def _mean(values: list[float]) -> float | None:

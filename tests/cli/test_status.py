@@ -56,7 +56,7 @@ def test_figures(config: RunConfig) -> None:
         9,
         14,
     )
-    assert found["tokens_per_s"] == pytest.approx(350)  # steps 2 to 5: the first one compiles
+    assert found["tokens_per_s"] == pytest.approx(400)  # those of steps 3 to 5, in 6 s
     assert found["seconds_per_step"] == pytest.approx(2)
     assert found["eta_s"] == pytest.approx(10)
     assert found["losses"] == {"loss": 3.0, "text": 2.0, "image": 4.0}
@@ -75,7 +75,7 @@ def test_states(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
         "training, last row",
         "2/2 b  step 5/10",
         "9/14",
-        "350 tokens/s, 2 s a step",
+        "400 tokens/s, 2 s a step",
         "0:10",
         "75.0% of the time",
     ):

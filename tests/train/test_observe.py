@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,13 @@ import pytest
 from mio_jax.config import LogConfig, RunConfig
 from mio_jax.config_loading import load_json, save_json
 from mio_jax.errors import MioError
-from mio_jax.train.goodput import read_goodput
+from mio_jax.train.goodput import FILE, read_goodput
 from mio_jax.train.metrics import MetricsWriter, read_rows
 from mio_jax.train.run_dir import stage_dir
 from mio_jax.train.trace import Steps, Trace, parse_steps
 from mio_jax.train.tracking import WandbTracker
 from tests.train import tiny
-from tests.train.processes import Server, rows
+from tests.train.processes import Server, rows, start, steps_done
 
 
 def test_books_of_a_finished_run(finished: RunConfig) -> None:
@@ -121,3 +124,21 @@ def test_wandb_missing_or_unwilling_is_one_line(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
     with pytest.raises(MioError, match="could not start: api_key not configured; WANDB_MODE=offline"):
         WandbTracker(config)
+
+
+def test_a_kill_is_on_the_books(server: Server, finished: RunConfig, tmp_path: Path) -> None:
+    config = finished.replace(run_dir=str(tmp_path / "run"), stages=finished.stages[:1])
+    pid = start(server, config)
+    while steps_done(config) < 8:  # the last checkpoint is that of step 5
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    server.wait()
+    killed = read_goodput(Path(config.run_dir))
+    assert (killed.attempts, killed.seconds["lost"]) == (1, 0)  # not known to be lost before the next attempt
+    start(server, config)
+    assert server.wait() == 0
+    found = read_goodput(Path(config.run_dir))
+    assert found.attempts == 2
+    assert found.seconds["start"] > killed.seconds["start"]
+    last = read_rows(Path(config.run_dir) / FILE)[-1]
+    assert last["step"] == tiny.STEPS
