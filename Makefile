@@ -9,7 +9,7 @@ WORKERS ?= 2
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test golden bench-llama bench-gpu lint
+.PHONY: help quickstart test chaos golden bench-llama bench-gpu lint
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value]"; echo
@@ -22,6 +22,10 @@ quickstart: ## real data, a tiny MIO trained, media generated, runs/quickstart/r
 test: ## every test but the slow ones (PYTEST_ARGS="-k config", WORKERS=4)
 	@scripts/bootstrap.sh dev
 	@.venv/bin/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+chaos: ## random SIGKILLs over a tiny run, then compared with an unbroken one (ARGS="--kills 50 --processes 2 --seed 3")
+	@scripts/bootstrap.sh dev
+	@JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 .venv/bin/python -m tests.train.chaos $(ARGS)
 
 golden: ## parity with reference fixtures (GOLDEN=folder, RECIPE=mio|unified-io-2|4m|mico)
 	@scripts/bootstrap.sh dev

@@ -1,7 +1,7 @@
 """Look at the checkpoints of a run: list them, show what one holds, compare two.
 
 mio ckpt ls runs/quickstart
-mio ckpt show runs/quickstart                            the newest; or runs/quickstart:STAGE or runs/quickstart:STAGE:STEP
+mio ckpt show runs/quickstart                  the newest of the run; RUN:STAGE is a stage's newest, RUN:STAGE:STEP any
 mio ckpt diff runs/quickstart:sft:40 runs/quickstart:sft:80
 
 `diff` ends with status 0 if the two are equal, and 1 if they differ.
@@ -13,6 +13,7 @@ import argparse
 import datetime
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -137,11 +138,11 @@ def _diff(first: str, second: str, *, only_params: bool) -> int:
             print(f"\n{title}: {'equal' if not rows else f'{len(rows)} differ'}")
             if rows:
                 _table([("key", "A", "B"), *rows])
-        rows = _array_differences((a, places[0].step), (b, places[1].step), "params/" if only_params else "")
-        differs |= bool(rows)
-        print(f"\narrays: {'equal, bit for bit' if not rows else f'{len(rows)} differ'}")
-        if rows:
-            _table([("array", "A", "B", "largest difference", "relative"), *rows])
+        changed = _array_differences((a, places[0].step), (b, places[1].step), "params/" if only_params else "")
+        differs |= bool(changed)
+        print(f"\narrays: {'equal, bit for bit' if not changed else f'{len(changed)} differ'}")
+        if changed:
+            _table([("array", "A", "B", "largest difference", "relative"), *changed])
     return int(differs)
 
 
@@ -197,7 +198,7 @@ def _array_differences(
     return [row for _, row in sorted(rows, key=lambda item: -item[0])]
 
 
-def _table(rows: list[tuple[str, ...]]) -> None:
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,6 +1,6 @@
 """The folder of a run: who owns it, which config it was started with, where its stages lie.
 
-config.json           the resolved config, written once
+config.json           the resolved config of the last start; only CHANGEABLE parts may differ from the first one's
 tokenizers.json       fingerprints of the tokenizers that its tokens mean something to
 stages/<00_name>/     checkpoints/, metrics.jsonl, tensorboard/
 """
@@ -21,6 +21,9 @@ from mio_jax.config import RunConfig
 from mio_jax.config_loading import load_json, save_json, to_dict
 from mio_jax.errors import MioError
 from mio_jax.parallel.distributed import meet
+
+# On which devices a run is computed, how often it is saved and watched: not what is trained.
+CHANGEABLE = ("mesh", "checkpoint", "log")
 
 
 def config_path(run_dir: Path) -> Path:
@@ -78,7 +81,10 @@ def open_run(config: RunConfig) -> Iterator[Path]:
         except BlockingIOError:
             raise MioError(f"another process is training in {run_dir}; wait for it or use another run_dir") from None
         if config_path(run_dir).is_file():
-            _check_same(load_config(run_dir), config)
+            stored = load_config(run_dir)
+            _check_same(stored, config)
+            if stored != config:
+                save_json(config, config_path(run_dir))
         else:
             save_json(config, config_path(run_dir))
         meet("mio_jax: the run directory is there")
@@ -90,11 +96,12 @@ def _opened(path: Path) -> IO[str]:
 
 
 def _check_same(stored: RunConfig, given: RunConfig) -> None:
-    difference = first_difference(to_dict(stored), to_dict(given))
+    old, new = ({k: v for k, v in to_dict(config).items() if k not in CHANGEABLE} for config in (stored, given))
+    difference = first_difference(old, new)
     if difference is not None:
-        key, old, new = difference
+        key, was, now = difference
         raise MioError(
-            f"{given.run_dir} was started with {key}={_shown(old)}, and the config given says {_shown(new)}; "
+            f"{given.run_dir} was started with {key}={_shown(was)}, and the config given says {_shown(now)}; "
             f"use another run_dir, or go on with the stored config: mio train --run {given.run_dir}"
         )
 

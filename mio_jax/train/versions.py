@@ -8,7 +8,6 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
-import mio_jax
 from mio_jax import __version__
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "ml_dtypes")
@@ -27,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def _source_digest() -> str:
-    root = Path(mio_jax.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -10,14 +10,19 @@ import pytest
 
 from mio_jax.config import RunConfig
 from tests.train import tiny
-from tests.train.processes import Server, rows, start
+from tests.train.processes import Group, Server, rows, start
 
 
 @pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("cache"))
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    made = Group(tmp_path_factory.mktemp("cache"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="package")
+def server(group: Group) -> Server:
+    return group.server(0)
 
 
 @pytest.fixture(scope="package")

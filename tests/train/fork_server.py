@@ -15,8 +15,8 @@ import traceback
 PRELOAD = (
     *("seqio", "grain", "optax", "tensorboardX", "array_record.python.array_record_module"),
     *("mio_tokenizers", "mio_tokenizers.text", "mio_tokenizers.image", "mio_tokenizers.audio"),
-    *("mio_jax.cli.train", "mio_jax.train", "mio_jax.data.loader", "mio_jax.recipes.mio.model"),
-    *("mio_jax.recipes.mio.tasks", "mio_jax.recipes.mio.features"),
+    *("mio_jax.cli.train", "mio_jax.train", "mio_jax.data.loader", "mio_jax.parallel.distributed"),
+    *("mio_jax.recipes.mio.model", "mio_jax.recipes.mio.tasks", "mio_jax.recipes.mio.features"),
 )
 
 

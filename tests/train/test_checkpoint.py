@@ -96,6 +96,46 @@ def test_keeps_the_newest_and_reads_only_what_is_committed(tmp_path: Path, left:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["6", "8"]
 
 
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [
+        (CheckpointConfig(every_steps=1, keep_last=1), [8]),
+        (CheckpointConfig(every_steps=1, keep_last=1, keep_every=4), [4, 8]),
+        (CheckpointConfig(every_steps=1, keep_last=1, keep_best=2), [3, 5, 8]),
+        (CheckpointConfig(every_steps=1, keep_last=1, keep_best=1, best_mode="max"), [2, 8]),
+        (CheckpointConfig(every_steps=1, keep_last=2, keep_every=4, keep_best=1), [3, 4, 7, 8]),
+        (CheckpointConfig(every_steps=1, keep_last=1, keep_best=1, best_metric="loss/image"), [8]),
+    ],
+)
+def test_what_stays(tmp_path: Path, keep: CheckpointConfig, left: list[int]) -> None:
+    """Also over a restart, in which the figures come from the disk; step 6 had none."""
+    losses = {1: 4.0, 2: 9.0, 3: 1.0, 4: 5.0, 5: 2.0, 7: 6.0, 8: 7.0}
+    small = {"params": {"w": jnp.ones(2)}, "opt_state": {"m": jnp.ones(2)}}
+    for part in (range(1, 5), range(5, 9)):
+        with Checkpoints(tmp_path, keep) as checkpoints:
+            for n in part:
+                figure = {"loss": losses[n]} if n in losses and keep.best_metric == "loss" else None
+                checkpoints.save(n, small, {}, {}, figure)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert [found.step for found in checkpoints.saved] == left
+        if keep.best_metric == "loss":
+            assert checkpoints.saved[-1].metrics == {"loss": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"keep_every": 30}, "keep_every is 30, which is no multiple of the 50 steps"),
+        ({"keep_best": -1}, "keep_best is -1"),
+        ({"best_mode": "least"}, "best_mode is 'least'; it must be one of min, max"),
+        ({"best_metric": ""}, "best_metric is empty"),
+    ],
+)
+def test_rules_that_make_no_sense(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(MioError, match=said):
+        CheckpointConfig(**wrong)
+
+
 def test_reading_removes_nothing(tmp_path: Path) -> None:
     with Checkpoints(tmp_path, CheckpointConfig(keep_last=1)) as checkpoints:
         checkpoints.save(1, state(), {}, {})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mio_jax.config import ModelConfig, OptimConfig, RunConfig, StageConfig
+from mio_jax.config import CheckpointConfig, MeshConfig, ModelConfig, OptimConfig, RunConfig, StageConfig
 from mio_jax.config_loading import load_json, save_json
 from mio_jax.errors import MioError
 from mio_jax.train.run_dir import check_tokenizers, load_config, open_run, stage_dir
@@ -45,6 +46,26 @@ def test_another_config_names_the_first_key_that_differs(tmp_path: Path) -> None
     ]:
         with pytest.raises(MioError, match=said), open_run(other):
             pass
+
+
+def test_mesh_saving_and_logging_may_change_from_one_start_to_the_next(tmp_path: Path) -> None:
+    with open_run(config(tmp_path)):
+        pass
+    other = config(tmp_path, mesh=MeshConfig(fsdp=2), checkpoint=CheckpointConfig(keep_last=5))
+    with open_run(other):
+        assert load_config(tmp_path) == other
+
+
+def test_what_is_left_of_a_job_keeps_the_next_one_out(tmp_path: Path) -> None:
+    """The first process has died and its lock with it; another one of that job has not noticed yet."""
+    with open_run(config(tmp_path)):
+        pass
+    with open(tmp_path / ".lock.others", "a") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        with pytest.raises(MioError, match="another process is training in"), open_run(config(tmp_path)):
+            pass
+    with open_run(config(tmp_path)):
+        pass
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def config(run_dir: Path, records_dir: Path) -> RunConfig:
     )
 
 
+def stage(name: str, steps: int, rows: int) -> StageConfig:
+    """A stage of pairs and sounds in equal parts."""
+    parts = (Part("mio_pairs", rows // 2), Part("mio_audio", rows // 2))
+    return StageConfig(name, steps, composition=parts, optim=OptimConfig(learning_rate=3e-3, warmup_ratio=0.2))
+
+
 def records() -> dict[str, Iterator[dict[str, Any]]]:
     """Every set that the tasks of `mio` read, a few records each."""
     rng = np.random.default_rng(0)
