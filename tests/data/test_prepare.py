@@ -254,10 +254,12 @@ def test_beam_makes_the_same_bytes(tmp_path, toy_source, monkeypatch):
     assert len(read_aside(folder)) == 1
 
 
-def test_beam_makes_only_the_shards_that_are_missing(tmp_path, toy_source, monkeypatch, records_dir):
+def test_beam_makes_only_the_shards_that_are_missing(tmp_path, toy_source, monkeypatch):
     pytest.importorskip("apache_beam")
     from mio_jax.data.prepare_beam import beam_runner
 
+    monkeypatch.setattr(module, "SHARD_EXAMPLES", 50)
+    prepare(toys.config(tmp_path), toys.tokenizers())
     monkeypatch.setattr("mio_tokenizers.load_set", lambda config: toys.tokenizers())
     runner = beam_runner(["--runner=DirectRunner", "--direct_running_mode=in_memory"])
 
@@ -271,7 +273,7 @@ def test_beam_makes_only_the_shards_that_are_missing(tmp_path, toy_source, monke
     toy_source.made.clear()
     prepare(toys.config(folder), toys.tokenizers(), runner=runner)
     assert sorted(toy_source.made) == [*range(50), *range(100, 150)]
-    assert all_bytes(folder / "toy") == all_bytes(records_dir / "toy")
+    assert all_bytes(folder / "toy") == all_bytes(tmp_path / "toy")
 
 
 def test_beams_own_options_reach_beam(tmp_path, toy_source, monkeypatch):
