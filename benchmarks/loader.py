@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.loader [--what fill speed] [--rounds 3]
 
 Fill: the quickstart's own examples, and lengths as Unified-IO 2 has them (log-normal; 864 tokens in, 1280 out, alone
-and both in one row). Every packer gets the same stream; `bound` is what no packer can exceed on it (`packers.py`).
+and both in one row). Every packer gets the same stream; where ours stays under 0.98, `bound` is what no packer can
+exceed on it (`packers.py`).
 Speed: turns of the quickstart's loader, one thread, and of `mio train` on the quickstart's config, whose metrics say
 what the step eats. Records must be prepared (`make quickstart`, or `mio data prepare`).
 """
@@ -39,6 +40,8 @@ RESULT = HERE / "results" / "loader.json"
 CONFIG = HERE.parent / "configs" / "quickstart.py"
 BUDGETS = (864, 1280)  # Unified-IO 2: tokens in, tokens out
 BINS = 32
+GOAL = 0.98  # where we are under it, the bound is worked out too
+SHAPES = ((0.4, 0.5), (0.4, 0.8), (0.3, 0.8))  # of log-normal lengths: mean in budgets, spread of the logarithm
 FIRST_STEPS = 3  # of a training turn, not counted
 
 
@@ -89,31 +92,32 @@ def fill_of(streams: list[tuple[int, np.ndarray]], budgets: tuple[int, ...], win
     for name, pack in packers(window, BINS, len(budgets)).items():
         fills = [np.multiply(rows, mean_fill(pack(s, budgets), s, budgets)) for rows, s in streams]
         result[name] = [round(float(fill), 4) for fill in np.sum(fills, axis=0) / total]
-    if len(budgets) == 1:
+    ours = next(iter(result.values()))
+    if len(budgets) == 1 and ours[0] < GOAL:
         result["bound"] = [round(sum(rows * most_fill(s[:, 0], budgets[0]) for rows, s in streams) / total, 4)]
     per_row = [1 / float((s / np.asarray(budgets)).mean(0).max()) for _, s in streams]
     return {"budgets": budgets, "window": window, "examples_a_row_at_most": round(min(per_row), 2), "fill": result}
 
 
 def measure_fill(config: RunConfig, window: int, examples: int) -> dict[str, Any]:
-    result = {}
+    result: dict[str, Any] = {}
+    wide = 4 * window  # for two budgets at once, where fewer sets fit
 
     def note(name: str, streams: list[tuple[int, np.ndarray]], budgets: tuple[int, ...], width: int = window) -> None:
         result[name] = fill_of(streams, budgets, width)
         shown = "  ".join(f"{packer} {'/'.join(f'{f:.3f}' for f in v)}" for packer, v in result[name]["fill"].items())
         print(f"{name:<34} {shown}", flush=True)
 
-    for stage in config.stages:
+    for share, spread in SHAPES:
+        for budget in BUDGETS:
+            drawn = log_normal((budget,), share, spread, examples)
+            note(f"log-normal {share} {spread} {budget}", [(1, drawn)], (budget,))
+        drawn = log_normal(BUDGETS, share, spread, max(examples, 6 * wide))
+        note(f"log-normal {share} {spread} both", [(1, drawn)], BUDGETS, wide)
+    for stage in config.stages[::-1]:
         streams = quickstart_streams(config, stage, examples)
         for length in (config.data.length, 2 * config.data.length):
             note(f"quickstart {stage.name} {length}", streams, (length,))
-    for spread in (0.5, 0.8):
-        for share in (0.4, 0.3):
-            for budget in BUDGETS:
-                drawn = log_normal((budget,), share, spread, examples)
-                note(f"log-normal {share} {spread} {budget}", [(1, drawn)], (budget,))
-            drawn = log_normal(BUDGETS, share, spread, examples)
-            note(f"log-normal {share} {spread} both", [(1, drawn)], BUDGETS, 8 * window)
     return result
 
 
@@ -181,7 +185,7 @@ def main() -> int:
     parser.add_argument("--what", nargs="+", choices=("fill", "speed"), default=["fill", "speed"])
     parser.add_argument("--records-dir", default="data/quickstart")
     parser.add_argument("--window", type=int, default=default.packing_window)
-    parser.add_argument("--examples", type=int, default=6000, help="of every stream")
+    parser.add_argument("--examples", type=int, default=3000, help="of every stream")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
     parser.add_argument("--batches", type=int, default=60, help="of a loader's turn")
     parser.add_argument("--steps", type=int, default=12, help="of a training turn")
