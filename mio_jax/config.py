@@ -32,6 +32,7 @@ QUANTIZE = ("none", "int8", "fp8")  # needs the extra `quant` (Qwix)
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt", "wsd")
 OPTIMIZERS = ("adamw", "adafactor", "muon")
 STYLES = ("base", "chat")
+PACKINGS = ("first_fit", "window")
 SUPERVISION = ("all", "responses")
 MESH_AXES = ("replica", "data", "fsdp", "seq", "tensor")  # outermost first
 MESH_PRESETS = {"data": "data", "fsdp": "fsdp", "tensor": "tensor", "sequence": "seq", "multislice": "replica"}
@@ -308,13 +309,17 @@ class DataConfig:
     records_dir: str = "data/quickstart"
     length: int = 384  # tokens a row
     prefetch: int = 2  # batches prepared ahead by threads
-    packing_bins: int = 16  # rows kept open at once by first-fit packing
+    packing: str = "first_fit"  # "window": fuller rows, chosen from a window of waiting examples
+    packing_bins: int = 16  # first_fit: rows kept open at once
+    packing_window: int = 128  # window: examples that wait for their row
     system_prompt: str = ""  # chat style; empty: the recipe's own
 
     def __post_init__(self) -> None:
         require(self.length > 1, f"data.length is {self.length}; it must be at least 2")
         require(self.prefetch >= 0, f"data.prefetch is {self.prefetch}; it must be 0 or more")
+        require_choice("data.packing", self.packing, PACKINGS)
         require(self.packing_bins > 0, f"data.packing_bins is {self.packing_bins}; it must be positive")
+        require(self.packing_window > 0, f"data.packing_window is {self.packing_window}; it must be positive")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def progress_report() -> Callable[[str, int, int], None]:
 
 
 def _prepare(args: argparse.Namespace, config: RunConfig) -> int:
-    from mio_jax.data.prepare import prepare, run_here
+    from mio_jax.data.prepare import SET_ASIDE, prepare, run_here
+    from mio_jax.data.records import read_manifest
     from mio_jax.protocols import load_recipe
     from mio_tokenizers import load_set
 
@@ -100,7 +101,11 @@ def _prepare(args: argparse.Namespace, config: RunConfig) -> int:
         report=progress_report(),
     )
     for record_set, what in outcome.items():
-        print(f"{what} {Path(config.data.records_dir) / record_set}")
+        folder = Path(config.data.records_dir) / record_set
+        print(f"{what} {folder}")
+        aside = sum(read_manifest(config.data.records_dir, record_set).get("set_aside", {}).values())
+        if aside:
+            print(f"  {aside} bad examples set aside; the reasons are in {folder / SET_ASIDE}")
     return 0
 
 

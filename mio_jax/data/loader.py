@@ -3,11 +3,12 @@
 Every row of the global batch is a stream of its own. For row r of the R rows that a stage gives to a source, each task
 of the source is shuffled as a whole, repeated without end with a new order every epoch, formatted with a generator
 keyed by the place in that order, and thinned to places r, r + R, r + 2R, ...; the tasks are then mixed by their rates
-and packed first-fit. So what a row holds depends on the seed and the row alone, not on how many processes there are,
+and packed. So what a row holds depends on the seed and the row alone, not on how many processes there are,
 and a fixed composition (so many rows from each source) is nothing special.
 
 Grain's datasets give any of these examples by its number. The state of a row is therefore its next number and the
-numbers of the examples in the rows that are still open: a few integers, from which everything is read again.
+numbers of the examples that are not handed out yet (first-fit: those in the rows that are still open; window: those
+that wait): a few integers, from which everything is read again.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from mio_jax.config import RunConfig, StageConfig
+from mio_jax.config import DataConfig, RunConfig, StageConfig
 from mio_jax.data.packing import FirstFit, pack_row
 from mio_jax.data.records import Record, RecordReader, check_manifest, read_manifest
 from mio_jax.data.registry import Task, lookup, records_dir_of
+from mio_jax.data.window_packing import WindowPacker
 from mio_jax.errors import MioError
 from mio_jax.protocols import Example, Segment
 
@@ -47,8 +49,8 @@ def make_loader(
 ) -> BatchIterator:
     """Rows `mine` (default: all) of every batch of a stage: dicts of [rows, length] as in `packing.ROW_DTYPES`.
 
-    Only the records of these rows are read. `encode` turns segments into one example; `fingerprints` (by modality) are those of the tokenizers in use, by
-    default of those that the config names.
+    Only the records of these rows are read. `encode` turns segments into one example; `fingerprints` (by modality) are
+    those of the tokenizers in use, by default of those that the config names.
 
     Raises:
       MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture.
@@ -67,9 +69,16 @@ def make_loader(
         streams = _task_streams(config, stage, name, encode, f"{seed}/{number}", fingerprints, counts)
         for row in range(share):
             if at in wanted:
-                rows[at] = RowStream(_mix_row(streams, row, share), config.data.length, config.data.packing_bins)
+                rows[at] = RowStream(_mix_row(streams, row, share), config.data)
             at += 1
     return BatchIterator(rows, counts, config.data.prefetch)
+
+
+def make_packer(data: DataConfig) -> FirstFit[int] | WindowPacker[int]:
+    """An empty packer of the kind that the config names."""
+    if data.packing == "window":
+        return WindowPacker((data.length,), data.packing_window)
+    return FirstFit(data.length, data.packing_bins)
 
 
 class TaskCount:
@@ -154,10 +163,10 @@ def _mix_row(streams: list[tuple[Any, float]], row: int, rows: int) -> Any:
 class RowStream:
     """The rows of one row slot, packed from a random-access dataset of examples (None: dropped)."""
 
-    def __init__(self, examples: Any, length: int, bins: int) -> None:
-        self._examples, self._length, self._bins = examples, length, bins
+    def __init__(self, examples: Any, data: DataConfig) -> None:
+        self._examples, self._data = examples, data
         self._next = 0
-        self._packer: FirstFit[int] = FirstFit(length, bins)
+        self._packer = make_packer(data)
 
     def next_row(self) -> dict[str, np.ndarray]:
         while True:
@@ -167,14 +176,23 @@ class RowStream:
                 continue
             row = self._packer.add(index, example)
             if row is not None:
-                return pack_row([held for _, held in row], self._length)
+                return pack_row([held for _, held in row], self._data.length)
 
     def get_state(self) -> State:
-        return {"next": self._next, "open": self._packer.open_rows()}
+        state = {"next": self._next, "open": self._packer.open_rows()}
+        # First-fit is not named: positions that were saved before there was another kind are read alike.
+        return state if self._data.packing == "first_fit" else {"packing": self._data.packing, **state}
 
     def set_state(self, state: State) -> None:
+        """Raises MioError if the state was saved under another kind of packing."""
+        packing = state.get("packing", "first_fit")
+        if packing != self._data.packing:
+            raise MioError(
+                f"this data position was saved with data.packing {packing!r}, and the config says "
+                f"{self._data.packing!r}; go on with {packing!r}, or begin a new run"
+            )
         self._next = int(state["next"])
-        self._packer = FirstFit(self._length, self._bins)
+        self._packer = make_packer(self._data)
         self._packer.restore([[(int(i), self._examples[int(i)]) for i in row] for row in state["open"]])
 
 

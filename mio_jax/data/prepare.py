@@ -3,6 +3,8 @@
 A set is made in a hidden folder beside its place and moved there when it is whole, manifest last; so whatever stops
 it, no half-made set can be taken for a whole one. Finished shards stay in the hidden folder, and the next run goes on
 behind them. A set that is already there and was made in the same way is left alone.
+
+A bad example ends nothing: it is left out, counted in the manifest, and named with its reason in `set_aside.jsonl`.
 """
 
 from __future__ import annotations
@@ -13,130 +15,22 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from mio_jax.config import RunConfig
 from mio_jax.data import records
-from mio_jax.data.records import FORMAT, MANIFEST, Manifest, Record, RecordReader, RecordWriter
+from mio_jax.data.records import FORMAT, MANIFEST, Manifest, RecordReader
+from mio_jax.data.shards import TOKENIZER_OF, ShardJob, merge_field, write_shard
 from mio_jax.data.sources import SOURCES, Source, source
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
-from mio_tokenizers.image.io import mask_picture
 
 SHARD_EXAMPLES = 2048
-BATCH = 64
 PLAN = "plan.json"
-# Which tokenizer serves a kind of media. A mask is a picture of two colours.
-TOKENIZER_OF = {"image": "image", "mask": "image", "audio": "audio"}
+SET_ASIDE = "set_aside.jsonl"
 
 Report = Callable[[str, int, int], None]  # (set, examples done, examples in all)
-Runner = Callable[[Sequence["ShardJob"], RunConfig, Any, Callable[[int], None]], None]
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """One shard to make: examples start..stop-1 of a split, written to `path`, described in `path`.json when done."""
-
-    record_set: str
-    split: str
-    start: int
-    stop: int
-    path: str
-
-    @property
-    def entry_path(self) -> pathlib.Path:
-        return pathlib.Path(self.path + ".json")
-
-    @property
-    def done(self) -> bool:
-        return self.entry_path.is_file()
-
-
-def write_shard(job: ShardJob, tokenizers: Any, advance: Callable[[int], None] = lambda n: None) -> None:
-    """Makes one shard, and then its entry for the manifest. Needs nothing but the job: any worker may run it.
-
-    Raises MioError naming the example whose media cannot be encoded, or the file that cannot be written.
-    """
-    origin = source(job.record_set)
-    schema: dict[str, Any] = {}
-    path = pathlib.Path(job.path)
-    with RecordWriter(path) as writer:
-        batch: list[dict[str, Any]] = []
-        examples = origin.examples(job.split, job.start, job.stop)
-        while True:
-            example = next(examples, None)
-            if example is not None:
-                batch.append(example)
-            if len(batch) == BATCH or (example is None and batch):
-                for record in encode_examples(batch, origin, tokenizers):
-                    _note_schema(schema, record, job.record_set)
-                    writer.write(record)
-                advance(len(batch))
-                batch = []
-            if example is None:
-                break
-    expected = job.stop - job.start
-    if writer.count != expected:
-        raise MioError(
-            f"source {job.record_set!r} yielded {writer.count} examples for {job.split} {job.start}..{job.stop - 1}, "
-            f"not {expected}: its count() and examples() disagree"
-        )
-    entry = {"file": path.name, "count": writer.count, "bytes": path.stat().st_size, "sha256": records.sha256_of(path)}
-    records.write_json(job.entry_path, {"entry": entry, "schema": schema})
-
-
-def encode_examples(batch: Sequence[dict[str, Any]], origin: Source, tokenizers: Any) -> list[Record]:
-    """Media to codes, batched; lists and dicts to JSON; strings as they are."""
-    encoded: list[Record] = [{} for _ in batch]
-    for name in batch[0]:
-        values = [example[name] for example in batch]
-        if name in origin.media:
-            column: list[Any] = _encode_media(name, values, [example["id"] for example in batch], tokenizers)
-        else:
-            column = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
-        for record, value in zip(encoded, column, strict=True):
-            record[name] = value
-    return encoded
-
-
-def _encode_media(name: str, values: list[Any], ids: list[str], tokenizers: Any) -> list[np.ndarray]:
-    tokenizer = getattr(tokenizers, TOKENIZER_OF[name])
-    if name == "mask":
-        values = [mask_picture(value) for value in values]
-    try:
-        if hasattr(tokenizer, "encode_batch"):
-            return [np.asarray(codes, np.int32) for codes in tokenizer.encode_batch(values)]
-        return [np.asarray(tokenizer.encode(value), np.int32) for value in values]
-    except MioError:
-        for value, where in zip(values, ids, strict=True):  # a batch does not say which of its members is bad
-            try:
-                tokenizer.encode(value)
-            except MioError as error:
-                raise MioError(f"example {where!r}: {error}") from error
-        raise
-
-
-def _note_schema(schema: dict[str, Any], record: Record, record_set: str) -> None:
-    """What every record has in common; a dimension that varies is null. Raises MioError if the fields differ."""
-    if schema and set(schema) != set(record):
-        raise MioError(f"source {record_set!r}: example {record['id']!r} has other fields than the first")
-    for name, value in record.items():
-        here: dict[str, Any] = {"kind": "text"}
-        if isinstance(value, np.ndarray):
-            here = {"kind": "codes", "dtype": "int32", "shape": list(value.shape)}
-        schema[name] = _merge_field(schema.get(name, here), here, name, record_set)
-
-
-def _merge_field(a: dict[str, Any], b: dict[str, Any], name: str, record_set: str) -> dict[str, Any]:
-    if a["kind"] != b["kind"] or len(a.get("shape", ())) != len(b.get("shape", ())):
-        raise MioError(f"source {record_set!r}: field {name!r} is {a} in one example and {b} in another")
-    if "shape" not in a:
-        return a
-    shape = [x if x == y else None for x, y in zip(a["shape"], b["shape"], strict=True)]
-    return {**a, "shape": shape}
+Runner = Callable[[Sequence[ShardJob], RunConfig, Any, Callable[[int], None]], None]
 
 
 def run_here(jobs: Sequence[ShardJob], config: RunConfig, tokenizers: Any, advance: Callable[[int], None]) -> None:
@@ -161,7 +55,8 @@ def prepare(
     `limit`: at most so many examples a split. `space` is written down in the manifest. `force` remakes finished sets.
 
     Raises:
-      MioError: an unknown set, a finished set that was made in another way, media that cannot be encoded, a full disk.
+      MioError: an unknown set, a finished set that was made in another way, a split of which every example is bad, a
+        full disk.
     """
     return {
         name: _prepare_set(name, config, tokenizers, space, limit, force, runner, report) for name in sets or SOURCES
@@ -221,8 +116,10 @@ def _plan(origin: Source, tokenizers: Any, limit: int | None) -> dict[str, Any]:
 
 def _require_same(manifest: Manifest, plan: dict[str, Any], folder: pathlib.Path) -> None:
     records.check_manifest(manifest, plan["tokenizers"], folder)
+    aside = manifest.get("set_aside", {})
+    asked = {split: count + aside.get(split, 0) for split, count in manifest["counts"].items()}
     for key, wanted in plan.items():
-        if manifest.get(key) != wanted:
+        if (asked if key == "counts" else manifest.get(key)) != wanted:
             remake = records.prepare_command(folder, plan["set"], force=True)
             raise MioError(
                 f"the {plan['set']!r} records in {folder} were made with {key} {manifest.get(key)}, this would make "
@@ -262,18 +159,31 @@ def _finish(
 ) -> None:
     schema: dict[str, Any] = {}
     shards: dict[str, list[Any]] = {split: [] for split in plan["counts"]}
+    aside: list[dict[str, Any]] = []
     for job in jobs:
         made = json.loads(job.entry_path.read_text())
         shards[job.split].append(made["entry"])
+        aside += made.get("set_aside", [])  # a shard of an earlier version has none
         for field, here in made["schema"].items():
-            schema[field] = _merge_field(schema.get(field, here), here, field, origin.name)
+            schema[field] = merge_field(schema.get(field, here), here, field, origin.name)
+    counts = {split: sum(entry["count"] for entry in entries) for split, entries in shards.items()}
+    for split, count in counts.items():
+        if plan["counts"][split] and not count:
+            first = next(one for one in aside if one["split"] == split)
+            shutil.rmtree(hidden)  # what was missing may be there the next time
+            raise MioError(f"{origin.name!r}: every example of {split!r} is bad; the first because {first['reason']}")
     manifest = {
         **plan,
+        "counts": counts,
+        "set_aside": {split: plan["counts"][split] - count for split, count in counts.items()},
         "source": {"name": origin.name, "licence": origin.licence, "attribution": origin.attribution},
         "schema": schema,
         "shards": shards,
         "token_space": dataclasses.asdict(space) if space else None,
     }
+    if aside:
+        lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in aside]
+        (hidden / SET_ASIDE).write_text("".join(lines), encoding="utf-8")
     for job in jobs:
         job.entry_path.unlink()
     for left in hidden.glob(f"*{records.PARTIAL}"):  # of a killed writer

@@ -1,6 +1,8 @@
 """Preparing records with Apache Beam: the same shard jobs, spread over a runner's workers.
 
-Every worker writes its shards straight into the records folder, which must therefore be one that all of them see.
+Every worker writes its shards straight into the records folder, which must therefore be one that all of them see. A
+shard that a runner tries twice, or gives to two workers at once, is the same bytes under the same name, moved there
+whole; a pipeline that is started again makes only the shards that are missing.
 """
 
 from __future__ import annotations
@@ -9,16 +11,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mio_jax.config import RunConfig, TokenizersConfig
-from mio_jax.data.prepare import ShardJob, write_shard
+from mio_jax.data.shards import ShardJob, write_shard
 from mio_jax.errors import MioError
 
 
 def make_shard(job: ShardJob, tokenizers: TokenizersConfig) -> int:
-    """On a worker: loads the tokenizers (once a process; loading is cached) and makes the shard -> its examples."""
+    """On a worker: loads the tokenizers (once a process; loading is cached) and makes the shard -> its examples.
+
+    The tokenizers run in batches on whatever accelerator the worker's JAX finds. The runner's page shows the counters
+    `mio/examples` and `mio/set_aside`.
+    """
+    from apache_beam.metrics import Metrics
     from mio_tokenizers import load_set
 
-    write_shard(job, load_set(tokenizers))
-    return job.stop - job.start
+    aside = write_shard(job, load_set(tokenizers))
+    examples = job.stop - job.start
+    Metrics.counter("mio", "examples").inc(examples)
+    Metrics.counter("mio", "set_aside").inc(aside)
+    return examples
 
 
 def beam_runner(arguments: Sequence[str] = ()) -> Callable[..., None]:

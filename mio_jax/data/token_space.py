@@ -64,7 +64,9 @@ class TokenSpace:
                 what = "overlaps the one before" if block.start < at else f"leaves ids {at}..{block.start - 1} unnamed"
                 raise MioError(f"token space {self.name!r}: block {block.name!r} at {block.start} {what}")
             if block.size % block.layers:
-                raise MioError(f"token space {self.name!r}: block {block.name!r} does not split in {block.layers} layers")
+                raise MioError(
+                    f"token space {self.name!r}: block {block.name!r} does not split in {block.layers} layers"
+                )
             if block.modality not in self.modalities:
                 raise MioError(f"token space {self.name!r}: block {block.name!r} has modality {block.modality!r}")
             at = block.stop

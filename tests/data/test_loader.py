@@ -109,17 +109,19 @@ def test_prefetching_does_not_change_the_batches(load):
     assert_same(take(load(prefetch=0), 6), take(load(prefetch=3), 6))
 
 
+@pytest.mark.parametrize("packing", ["first_fit", "window"])
 @pytest.mark.parametrize("stage", [MIXTURE, COMPOSITION])
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_a_resumed_loader_sees_exactly_the_batches_that_would_have_followed(load, stage, prefetch):
-    whole = load(stage, prefetch=prefetch)
+def test_a_resumed_loader_sees_exactly_the_batches_that_would_have_followed(load, stage, prefetch, packing):
+    data = {"prefetch": prefetch, "packing": packing, "packing_window": 20}
+    whole = load(stage, **data)
     batches, states = [], [json.dumps(whole.get_state())]
     for _ in range(12):
         batches.append(next(whole))
         time.sleep(0.002)  # lets the thread run ahead of what was handed out
         states.append(json.dumps(whole.get_state()))
     for at in (0, 1, 5, 11):
-        resumed = load(stage, prefetch=prefetch)
+        resumed = load(stage, **data)
         resumed.set_state(json.loads(states[at]))
         assert json.dumps(resumed.get_state()) == states[at]
         assert_same(take(resumed, 12 - at), batches[at:])
@@ -128,9 +130,11 @@ def test_a_resumed_loader_sees_exactly_the_batches_that_would_have_followed(load
     assert_same(take(whole, 4), batches[3:7])
 
 
-def test_processes_share_the_same_global_batch(load):
-    together = take(load(), 4)
-    parts = [take(load(mine=rows), 4) for rows in ([0, 3], [1, 2])]  # a mesh need not give a process neighbours
+@pytest.mark.parametrize("packing", ["first_fit", "window"])
+def test_processes_share_the_same_global_batch(load, packing):
+    together = take(load(packing=packing), 4)
+    # A mesh need not give a process neighbours.
+    parts = [take(load(mine=rows, packing=packing), 4) for rows in ([0, 3], [1, 2])]
     joined = [{n: np.concatenate([a[n], b[n]])[[0, 2, 3, 1]] for n in a} for a, b in zip(*parts, strict=True)]
     assert_same(joined, together)
 
@@ -139,6 +143,26 @@ def test_the_state_is_small_and_of_constant_kind(load):
     loader = load()
     take(loader, 30)
     assert len(json.dumps(loader.get_state())) < 1000
+    windowed = load(packing="window", packing_window=128)
+    take(windowed, 30)
+    assert len(json.dumps(windowed.get_state())) < 4 * 128 * 6  # four rows, so many numbers
+
+
+def test_window_packing_holds_the_same_examples_in_fuller_rows(load):
+    stage = StageConfig(name="w", mixture="toy_words", batch_size=2)
+    fills, texts = {}, {}
+    for packing in ("first_fit", "window"):
+        batches = take(load(stage, packing=packing, packing_window=64, length=288), 20)
+        fills[packing] = np.mean([batch["segment_ids"] > 0 for batch in batches])
+        texts[packing] = {(row, bytes(t.astype(np.uint8))) for row, t in segments(batches)}
+    assert fills["window"] > 0.98 > fills["first_fit"]
+    assert len(texts["window"] & texts["first_fit"]) > 0.5 * len(texts["first_fit"])
+
+
+def test_a_state_of_another_packing_is_refused(load):
+    state = load().get_state()
+    with pytest.raises(MioError, match=r"saved with data\.packing 'first_fit', and the config says 'window'"):
+        load(packing="window").set_state(state)
 
 
 def test_a_state_of_other_rows_or_version_is_refused(load):

@@ -124,11 +124,69 @@ def test_limit_takes_the_first_examples_of_every_split(tmp_path, toy_source):
     assert [len(RecordReader(tmp_path, "toy", split)) for split in ("train", "test")] == [5, 5]
 
 
-def test_a_bad_picture_is_named(tmp_path, toy_source, monkeypatch):
+def read_aside(folder):
+    return [json.loads(line) for line in (folder / "toy" / module.SET_ASIDE).read_text().splitlines()]
+
+
+def test_a_bad_example_is_set_aside_with_its_reason(tmp_path, toy_source, monkeypatch, records_dir):
     monkeypatch.setattr(toy_source, "bad", 77)
-    with pytest.raises(MioError, match=r"'toy/train/77': a picture is \[height, width, 3\]"):
+    seen = []
+    prepare(toys.config(tmp_path / "b"), toys.tokenizers(), report=lambda *now: seen.append(now))
+    assert seen[-1] == ("toy", 162, 162)
+    [bad] = read_aside(tmp_path / "b")
+    assert (bad["split"], bad["position"], bad["id"]) == ("train", 77, "toy/train/77")
+    assert "a picture is [height, width, 3]" in bad["reason"]
+    manifest = records.read_manifest(tmp_path / "b", "toy")
+    assert (manifest["counts"], manifest["set_aside"]) == ({"train": 149, "test": 12}, {"train": 1, "test": 0})
+    whole, made = (RecordReader(folder, "toy", "train") for folder in (records_dir, tmp_path / "b"))
+    ids = [made[n]["id"] for n in range(len(made))]
+    assert ids == [whole[n]["id"] for n in range(150) if n != 77]
+    np.testing.assert_array_equal(made[77]["audio"], whole[78]["audio"])
+    assert prepare(toys.config(tmp_path / "b"), toys.tokenizers()) == {"toy": "kept"}  # asked for as many as before
+
+
+def test_an_example_that_cannot_be_read_or_has_other_fields_is_set_aside(tmp_path, toy_source, monkeypatch):
+    examples = toy_source.examples
+
+    def broken(self, split, start=0, stop=None):
+        for number, example in enumerate(examples(self, split, start, stop), start):
+            if (split, number) == ("train", 3) or (split, number) == ("test", 11):
+                raise OSError("the file ends too early")
+            if (split, number) == ("train", 149):
+                del example["caption"]
+            yield example
+
+    monkeypatch.setattr(toy_source, "examples", broken)
+    seen = []
+    prepare(toys.config(tmp_path), toys.tokenizers(), report=lambda *now: seen.append(now))
+    assert seen[-1] == ("toy", 162, 162)
+    found = [(one["split"], one["position"], one["id"], one["reason"][:28]) for one in read_aside(tmp_path)]
+    assert found == [
+        ("train", 3, None, "OSError: the file ends too e"),
+        ("train", 149, "toy/train/149", "it has the fields ['audio', "),
+        ("test", 11, None, "OSError: the file ends too e"),
+    ]
+    assert [len(RecordReader(tmp_path, "toy", split)) for split in ("train", "test")] == [148, 11]
+
+
+def test_a_split_of_which_nothing_can_be_used_is_an_error(tmp_path, toy_source, monkeypatch):
+    def none(self, *which):
+        raise MioError("this needs the data in the package 'toys'")
+        yield
+
+    monkeypatch.setattr(toy_source, "examples", none)
+    with pytest.raises(MioError, match=r"every example of 'train' is bad; the first because .* package 'toys'"):
         prepare(toys.config(tmp_path), toys.tokenizers())
     assert not (tmp_path / "toy").exists()
+
+
+def test_what_is_not_an_examples_fault_is_not_blamed_on_it(tmp_path, toy_source, monkeypatch):
+    def out_of_memory(self, media):
+        raise RuntimeError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(toys.Loudness, "encode_batch", out_of_memory)
+    with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+        prepare(toys.config(tmp_path), toys.tokenizers())
 
 
 def test_a_source_that_does_not_keep_its_count_is_refused(tmp_path, toy_source, monkeypatch):
@@ -185,6 +243,7 @@ def test_beam_makes_the_same_bytes(tmp_path, toy_source, monkeypatch):
 
     monkeypatch.setattr(module, "SHARD_EXAMPLES", 50)
     monkeypatch.setattr("mio_tokenizers.load_set", lambda config: toys.tokenizers())
+    monkeypatch.setattr(toy_source, "bad", 77)
     prepare(toys.config(tmp_path), toys.tokenizers())
     seen = []
     runner = beam_runner(["--runner=DirectRunner", "--direct_running_mode=in_memory"])
@@ -192,6 +251,54 @@ def test_beam_makes_the_same_bytes(tmp_path, toy_source, monkeypatch):
     prepare(toys.config(folder), toys.tokenizers(), runner=runner, report=lambda *now: seen.append(now))
     assert seen[-1] == ("toy", 162, 162)
     assert all_bytes(folder / "toy") == all_bytes(tmp_path / "toy")
+    assert len(read_aside(folder)) == 1
+
+
+def test_beam_makes_only_the_shards_that_are_missing(tmp_path, toy_source, monkeypatch):
+    pytest.importorskip("apache_beam")
+    from mio_jax.data.prepare_beam import beam_runner
+
+    monkeypatch.setattr(module, "SHARD_EXAMPLES", 50)
+    prepare(toys.config(tmp_path), toys.tokenizers())
+    monkeypatch.setattr("mio_tokenizers.load_set", lambda config: toys.tokenizers())
+    runner = beam_runner(["--runner=DirectRunner", "--direct_running_mode=in_memory"])
+
+    def run_one_and_die(jobs, config, tokenizers, advance):
+        runner(jobs[1:2], config, tokenizers, advance)
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "beam"
+    with pytest.raises(KeyboardInterrupt):
+        prepare(toys.config(folder), toys.tokenizers(), runner=run_one_and_die)
+    toy_source.made.clear()
+    prepare(toys.config(folder), toys.tokenizers(), runner=runner)
+    assert sorted(toy_source.made) == [*range(50), *range(100, 150)]
+    assert all_bytes(folder / "toy") == all_bytes(tmp_path / "toy")
+
+
+def test_beams_own_options_reach_beam(tmp_path, toy_source, monkeypatch):
+    beam = pytest.importorskip("apache_beam")
+    from mio_jax.data import prepare_beam
+
+    class Stopped(Exception):
+        pass
+
+    given = []
+
+    def pipeline(options):
+        given.append(options.get_all_options())
+        raise Stopped
+
+    monkeypatch.setattr(beam, "Pipeline", pipeline)
+    for options in (
+        {"runner": "DataflowRunner", "project": "p", "region": "r", "temp_location": "gs://b/t"},
+        {"runner": "FlinkRunner", "flink_master": "localhost:8081", "environment_type": "LOOPBACK"},
+        {"runner": "SparkRunner", "spark_master_url": "spark://host:7077"},
+    ):
+        runner = prepare_beam.beam_runner([f"--{name}={value}" for name, value in options.items()])
+        with pytest.raises(Stopped):
+            prepare(toys.config(tmp_path), toys.tokenizers(), runner=runner)
+        assert options.items() <= given.pop().items()
 
 
 def test_beam_that_is_not_installed_is_one_clear_line(monkeypatch):
