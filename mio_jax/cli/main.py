@@ -29,6 +29,7 @@ COMMANDS = {
     "data": Command("mio_jax.cli.data", "prepare token records; list and show tasks and mixtures"),
     "tokenizer": Command("mio_jax.cli.tokenizer", "train and evaluate tokenizers"),
     "train": Command("mio_jax.cli.train", "train a run, or resume one"),
+    "plan": Command("mio_jax.cli.plan", "compile a config for a TPU pod without having it: memory, time, days"),
     "generate": Command("mio_jax.cli.generate", "any modality out of any modality, from a trained run"),
     "eval": Command("mio_jax.cli.evaluate", "score a run on held-out data, direction by direction"),
     "report": Command("mio_jax.cli.report", "draw a run's report: one HTML file that opens by itself"),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.errors import MioError
+from mio_jax.nn.base import platform
 from mio_jax.nn.chunked_attention import FLOOR, NEG, chunked_attention
 
 BACKENDS = ("auto", "xla", "chunked")
@@ -94,7 +95,7 @@ def attention(
     self_attention = q_positions is None and kv_positions is None and q.shape[1] == k.shape[1]
     self_attention = self_attention and q_segments is kv_segments
     if backend == "auto":
-        worth_it = jax.default_backend() == "cpu" or q.shape[1] >= LONG
+        worth_it = platform() == "cpu" or q.shape[1] >= LONG
         backend = "chunked" if self_attention and worth_it else "xla"
     if backend == "chunked":
         if not self_attention:

@@ -95,6 +95,13 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, partition_spec(axes, rules, mesh.shape, x.shape))
 
 
+def platform() -> str:
+    """ "cpu", "gpu" or "tpu": of the mesh in force, which may be one that this machine only compiles for."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    name = jax.default_backend() if device is None else device.platform
+    return "gpu" if name in ("cuda", "rocm") else name
+
+
 def is_variable(x: Any) -> bool:
     return isinstance(x, nnx.Variable)
 

@@ -12,7 +12,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from mio_jax.nn.base import constrain
+from mio_jax.nn.base import constrain, platform
 
 
 def _forward_product(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -31,7 +31,7 @@ def weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     def product(a: jax.Array, b: jax.Array) -> jax.Array:
         return jax.lax.dot_general(a, b, ((lead, lead), ((), ())), preferred_element_type=jnp.float32)
 
-    if x.shape[-1] <= g.shape[-1] or jax.default_backend() != "cpu":
+    if x.shape[-1] <= g.shape[-1] or platform() != "cpu":
         return product(x, g)
     # The barrier keeps XLA from undoing the swap, which would transpose the wider operand again.
     return jax.lax.optimization_barrier(product(g, x)).T
