@@ -7,6 +7,9 @@ machine and not of the model.
 
 from __future__ import annotations
 
+from jax.sharding import Mesh
+
+from mio_jax.parallel.topologies import peak_flops
 from mio_jax.protocols import ModelSizes, StackSizes
 
 BACKWARD = 2  # a gradient takes two products, to the input and to the weight, for every one of the forward pass
@@ -29,3 +32,12 @@ def forward_flops_per_token(sizes: ModelSizes, length: int) -> float:
 def model_flops_per_token(sizes: ModelSizes, length: int) -> float:
     """Of one token in training: forward and backward."""
     return (1 + BACKWARD) * forward_flops_per_token(sizes, length)
+
+
+def mfu_per_speed(sizes: ModelSizes, length: int, mesh: Mesh) -> float | None:
+    """What tokens a second are to be multiplied by to give MFU, against the published bfloat16 peak of all devices.
+
+    None where the peak of this kind of device is not known.
+    """
+    peak = peak_flops(mesh.devices.flat[0].device_kind)
+    return None if peak is None else model_flops_per_token(sizes, length) / (peak * mesh.size)

@@ -170,7 +170,7 @@ def hbm_bytes(
         arrays = [a for a in source.result if counts(a)]
         whole = float(sum(a.bytes for a in arrays))
         if inner is not None and len(source.result) == 1 and arrays:
-            read.append(min(whole, _used_bytes(inner, n, whole)))
+            read.append(_used_bytes(module, inner, n, whole))
         elif instruction.opcode in ("dynamic-slice", "slice", "gather") and n == 0:
             read.append(float(sum(a.bytes for a in instruction.result)))
         elif instruction.opcode == "dynamic-update-slice" and n == 0:
@@ -191,7 +191,7 @@ def _users(inner: Computation, name: str) -> Iterator[tuple[Instruction, int]]:
                 yield i, n
 
 
-def _used_bytes(inner: Computation, number: int, whole: float) -> float:
+def _used_bytes(module: Module, inner: Computation, number: int, whole: float) -> float:
     """How much of parameter `number` a fusion reads: slices, where it takes nothing else of it."""
     start = next((i for i in inner.values() if i.opcode == "parameter" and i.literal == str(number)), None)
     if start is None:
@@ -205,9 +205,11 @@ def _used_bytes(inner: Computation, number: int, whole: float) -> float:
                 used += sum(a.bytes for a in user.result)
             elif user.opcode == "dynamic-update-slice" and place == 0:
                 continue  # overwritten in place
+            elif user.opcode == "fusion":
+                used += _used_bytes(module, module.computations[user.calls()[0]], place, whole)
             else:
                 return whole
-    return used
+    return min(used, whole)
 
 
 def _update_in_place(instruction: Instruction, computation: Computation, inner: Computation | None) -> Array | None:
@@ -261,7 +263,14 @@ def _sent(kind: str, instruction: Instruction, devices: int) -> float:
 
 
 def group_size(attributes: str, devices: int) -> int:
-    """How many devices take part in one group of a collective: `replica_groups=[4,16]<=...` or `{{0,1},{2,3}}`."""
+    """How many devices take part in one group of a collective.
+
+    It is written as `replica_groups=[4,16]<=...`, `{{0,1},{2,3}}` or `mesh['axis_0'=4,'axis_1'=16] {'axis_1'}`.
+    """
+    named = re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", attributes)
+    if named:
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", named[1]))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", named[2]))
     compact = re.search(r"replica_groups=\[(\d+(?:,\d+)*)\]<=", attributes)
     if compact:
         return int(compact[1].split(",")[-1])

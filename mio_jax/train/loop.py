@@ -49,6 +49,7 @@ class StageLoop:
       save_every, log_every: in steps; the last step is always saved and logged.
       note: stored with every checkpoint.
       max_in_a_row: so many bad updates without a good one between end the run (see `mio_jax.config.GuardConfig`).
+      mfu_per_speed: times tokens a second it is a row's `mfu` (`mio_jax.parallel.flops`); None: the peak is not known.
     """
 
     index: int
@@ -62,6 +63,7 @@ class StageLoop:
     log_every: int
     note: dict[str, Any]
     max_in_a_row: int = 1
+    mfu_per_speed: float | None = None
 
     def run(
         self,
@@ -167,6 +169,8 @@ class _Reporter:
         }
         if "skipped" in values:
             row["skipped"] = int(values["skipped"])
+        if loop.mfu_per_speed is not None:
+            row["mfu"] = round(speed * loop.mfu_per_speed, 4)
         self._writer.write(row)
         self._progress.update(loop.index, step, values["loss"], speed)
         self._tokens, self._since = 0, now

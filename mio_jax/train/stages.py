@@ -19,6 +19,7 @@ from mio_jax.config import OptimConfig, RunConfig, StageConfig
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated
+from mio_jax.parallel.flops import mfu_per_speed
 from mio_jax.train import schedule
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
@@ -161,6 +162,9 @@ class _Training:
                 log_every=config.log.every_steps,
                 max_in_a_row=stage.optim.guard.max_in_a_row,
                 note={"version": __version__, "stage": stage.name, "config": to_dict(config)},
+                mfu_per_speed=mfu_per_speed(
+                    self._parts.recipe.model_sizes(self._parts.spec), config.data.length, plan.mesh
+                ),
             )
             writer = MetricsWriter(folder, done, before + done, config.log.tensorboard)
             try:
