@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plans; 0 when it fits, 1 when it does not."""
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # importing JAX beside libtpu would ask the network which pod this is
     from mio_jax.parallel.topologies import topology as read_topology
 
     if not args.topology:

@@ -22,6 +22,13 @@ from mio_jax.parallel.hlo_cost import Cost, Rates, Traffic, cost
 from mio_jax.parallel.topologies import GIB, Topology
 
 SLICE_OPTIONS = {"v4": {"chip_config_name": "megacore"}}  # both cores of a chip as one device, as on real pods
+# Importing JAX beside libtpu may have filled these in with what it failed to find out about this host.
+COMPILER_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",  # of this host, a formality; the pod is what is asked for below
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is touched, so several plans may run at once
+}
 
 
 @dataclass(frozen=True)
@@ -89,11 +96,7 @@ def pod_devices(topology: Topology) -> list[jax.Device]:
       MioError: no TPU compiler here, or a slice that it does not know.
     """
     require_compiler()
-    # Without these the compiler would ask the network which pod this host belongs to.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5p-8")  # of this host; the slice is what is asked for below
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no chip is touched, so several plans may run at once
+    os.environ |= COMPILER_ENVIRONMENT
     jax.config.update("jax_platforms", "cpu")  # an installed libtpu would else be asked for chips of this host
     options = SLICE_OPTIONS.get(topology.name.partition(":")[0], {})
     try:

@@ -29,14 +29,35 @@ TINY = [
 
 def report(**changes: Any) -> dict[str, Any]:
     return {
-        **{"config": "c", "dtype": "bfloat16", "remat": "full", "topology": "v5p:2x2x1", "chips": 4},
-        **{"mesh": {"data": 1, "fsdp": 4}, "parameters": 2e9, "vocabulary": {"rows": 9, "from": "tokenizers"}},
-        **{"stage": "s", "rows": 8, "length": 16, "micro_batches": 2, "tokens_per_step": 128, "fits": True},
-        **{"spare_bytes": 2**30, "hbm_per_chip": 3 * 2**30, "bytes_per_chip": {"total": 2**31}},
-        **{"model_flops_per_step": 1e12, "flops_per_step": 1.5e12, "compiler_seconds": 0.5, "step_seconds": 1.0},
-        **{"collective_seconds": 0.6, "blocking_collective_seconds": 0.5, "mfu": 0.61, "tokens_per_second": 128.0},
-        **{"collectives": {"all-gather": {"count": 3.0, "bytes_sent_per_chip": 2e9}}, "tokens_per_day": 1.1e7},
-        **{"kernels_without_figures": {"splash": 4.0}, "budget": {"steps": 9, "tokens": 1152, "days": 2.5}},
+        "config": "c",
+        "dtype": "bfloat16",
+        "remat": "full",
+        "topology": "v5p:2x2x1",
+        "chips": 4,
+        "mesh": {"data": 1, "fsdp": 4},
+        "parameters": 2e9,
+        "vocabulary": {"rows": 9, "from": "tokenizers"},
+        "stage": "s",
+        "rows": 8,
+        "length": 16,
+        "micro_batches": 2,
+        "tokens_per_step": 128,
+        "fits": True,
+        "spare_bytes": 2**30,
+        "hbm_per_chip": 3 * 2**30,
+        "bytes_per_chip": {"total": 2**31},
+        "model_flops_per_step": 1e12,
+        "flops_per_step": 1.5e12,
+        "compiler_seconds": 0.5,
+        "step_seconds": 1.0,
+        "collective_seconds": 0.6,
+        "blocking_collective_seconds": 0.5,
+        "mfu": 0.61,
+        "tokens_per_second": 128.0,
+        "collectives": {"all-gather": {"count": 3.0, "bytes_sent_per_chip": 2e9}},
+        "tokens_per_day": 1.1e7,
+        "kernels_without_figures": {"splash": 4.0},
+        "budget": {"steps": 9, "tokens": 1152, "days": 2.5},
         **changes,
     }
 
@@ -120,7 +141,9 @@ def test_a_train_step_compiles_for_a_pod(tmp_path: Path) -> None:
     assert got["step_seconds"] > 0
     assert 0 < got["mfu"] < 1
     _, again = plan(tmp_path, *TINY, "--config.model.depth=8", "--topology", "v5e:2x2")
-    layer = (again["flops_per_step"] - got["flops_per_step"]) / (again["model_flops_per_step"] - got["model_flops_per_step"])
+    layer = (again["flops_per_step"] - got["flops_per_step"]) / (
+        again["model_flops_per_step"] - got["model_flops_per_step"]
+    )
     assert 1.0 <= layer < 1.5  # by the difference between two depths: the same work for every layer
 
 

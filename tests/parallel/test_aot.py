@@ -22,9 +22,19 @@ POD = topology("v5e:2x2")
 def program(**changes: Any) -> Program:
     """4 GiB of arguments, of which 3 are given back in place of outputs, and 8 GiB of temporaries."""
     values: dict[str, Any] = {
-        **{"arguments": 4 * GIB, "outputs": 4 * GIB, "aliased": 3 * GIB, "temporary": 8 * GIB, "code": GIB},
-        **{"flops": 1e12, "compiler_flops": 1e11, "compiler_seconds": 0.1, "seconds": 0.5, "hbm_bytes": 1e9},
-        **{"exchange_seconds": 0.3, "blocking_seconds": 0.2, "collectives": {"all-gather": Traffic(2, 1e9)}},
+        "arguments": 4 * GIB,
+        "outputs": 4 * GIB,
+        "aliased": 3 * GIB,
+        "temporary": 8 * GIB,
+        "code": GIB,
+        "flops": 1e12,
+        "compiler_flops": 1e11,
+        "compiler_seconds": 0.1,
+        "seconds": 0.5,
+        "hbm_bytes": 1e9,
+        "exchange_seconds": 0.3,
+        "blocking_seconds": 0.2,
+        "collectives": {"all-gather": Traffic(2, 1e9)},
     }
     return Program(**{**values, "unknown": {}, **changes})
 
@@ -32,8 +42,13 @@ def program(**changes: Any) -> Program:
 def test_memory_is_arguments_and_what_does_not_take_their_place() -> None:
     report = memory_report(program(), POD, {"parameters": GIB, "optimizer": 2 * GIB})
     assert report["bytes_per_chip"] == {
-        **{"parameters": GIB, "optimizer": 2 * GIB, "other_arguments": GIB},
-        **{"new_outputs": GIB, "temporary": 8 * GIB, "code": GIB, "total": 14 * GIB},
+        "parameters": GIB,
+        "optimizer": 2 * GIB,
+        "other_arguments": GIB,
+        "new_outputs": GIB,
+        "temporary": 8 * GIB,
+        "code": GIB,
+        "total": 14 * GIB,
     }
     assert (report["fits"], report["spare_bytes"], report["hbm_per_chip"]) == (True, 2 * GIB, 16 * GIB)
     tight = memory_report(program(temporary=11 * GIB), POD, {})

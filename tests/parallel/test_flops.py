@@ -54,7 +54,11 @@ def test_causal_attention_counts_half() -> None:
 
 def test_a_topology_is_a_kind_and_sides() -> None:
     assert (topology("v5p:4x4x8").chips, topology("v6e:8x8").devices, topology("tpu7x:4x4x4").devices) == (128, 64, 128)
-    for name, told in (("v9:2x2", "no TPU is called 'v9'; there are: v4, v5e"), ("v5p:4x4", "3 sides"), ("v6e", "v6e:")):
+    for name, told in (
+        ("v9:2x2", "no TPU is called 'v9'; there are: v4, v5e"),
+        ("v5p:4x4", "3 sides"),
+        ("v6e", "v6e:"),
+    ):
         with pytest.raises(MioError, match=told):
             topology(name)
 

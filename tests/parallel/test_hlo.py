@@ -1,5 +1,7 @@
 """Reading compiled programs: a small text with everything that matters, and real programs of the CPU compiler."""
 
+# ruff: noqa: E501 (the text of a program has long lines)
+
 from __future__ import annotations
 
 import jax
