@@ -70,6 +70,27 @@ class Direction:
     max_new_tokens: int = 128
 
 
+class StackSizes(NamedTuple):
+    """A stack of transformer layers, as far as its matrix products go."""
+
+    depth: int
+    dim: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mlp_dim: int
+    mlp_matrices: int = 3  # 3 with a gate
+    causal: bool = True
+
+
+class ModelSizes(NamedTuple):
+    """What the FLOPs of a model are counted from; the logits of one token are `output_dim` x `vocab_size`."""
+
+    stacks: tuple[StackSizes, ...]
+    output_dim: int
+    vocab_size: int
+
+
 class Model(Protocol):
     """A decoder as the training step and the decoding engine see it: a plain pytree with these methods.
 
@@ -113,6 +134,14 @@ class Recipe(Protocol):
         ...
 
     def build_model(self, spec: Any, key: jax.Array) -> Model: ...
+
+    def model_sizes(self, spec: Any) -> ModelSizes:
+        """What FLOPs are counted from."""
+        ...
+
+    def published_vocab_size(self) -> int:
+        """Rows of the published models' vocabulary, for planning a run whose tokenizers are not at hand."""
+        ...
 
     def loss(
         self, model: Model, batch: dict[str, jax.Array], *, z_loss: float = 0.0

@@ -40,6 +40,12 @@ def tokens_per_block(vocab_size: int) -> int:
     return max(1, devices * LOGITS_BYTES.get(platform(), LOGITS_BYTES_ELSEWHERE) // (4 * vocab_size))
 
 
+def count_blocks(rows: int, length: int, vocab_size: int, block_size: int | None = None) -> int:
+    """How many blocks rows of `length` tokens are cut into, on the mesh in force."""
+    most = max(1, (block_size or tokens_per_block(vocab_size)) // rows)
+    return -(-length // most)
+
+
 def blocked_cross_entropy(
     hidden: jax.Array,
     table: jax.Array,
@@ -65,9 +71,7 @@ def blocked_cross_entropy(
     if block_size is not None and block_size < 1:
         raise MioError(f"block_size of the cross-entropy is {block_size}; it must be positive")
     rows, length, _ = hidden.shape
-    most = max(1, (block_size or tokens_per_block(table.shape[0])) // rows)
-    blocks = -(-length // most)
-    width = -(-length // blocks)
+    width = -(-length // count_blocks(rows, length, table.shape[0], block_size))
     table = constrain(table, "vocab", None)  # gathered once, not once a block
     total, losses = _summed(hidden, table, targets, jax.lax.stop_gradient(weights), z_loss, width)
     return total, jax.lax.stop_gradient(losses)

@@ -52,6 +52,7 @@ class StageLoop:
       max_in_a_row: so many bad updates without a good one between end the run (see `mio_jax.config.GuardConfig`).
       best_metric: the name of a number in the rows of metrics that checkpoints are ranked by; empty: they are not.
       peers: the other processes of the job.
+      mfu_per_speed: times tokens a second it is a row's `mfu` (`mio_jax.parallel.flops`); None: the peak is not known.
     """
 
     index: int
@@ -67,6 +68,7 @@ class StageLoop:
     max_in_a_row: int = 1
     best_metric: str = ""
     peers: Alone = field(default_factory=Alone)
+    mfu_per_speed: float | None = None
 
     def run(
         self,
@@ -197,6 +199,8 @@ class _Reporter:
         }
         if "skipped" in values:
             row["skipped"] = int(values["skipped"])
+        if loop.mfu_per_speed is not None:
+            row["mfu"] = round(speed * loop.mfu_per_speed, 4)
         self._rank(row)
         self._writer.write(row)
         self._progress.update(loop.index, step, values["loss"], speed)

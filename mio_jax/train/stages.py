@@ -21,6 +21,7 @@ from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.parallel import batch_sharding, make_mesh, mesh_summary, replicated, rules_of
 from mio_jax.parallel.distributed import meet, rows_here
+from mio_jax.parallel.flops import mfu_per_speed
 from mio_jax.train import schedule
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.loop import Loader, StageLoop
@@ -208,6 +209,9 @@ class _Training:
                 },
                 best_metric=config.checkpoint.best_metric if config.checkpoint.keep_best else "",
                 peers=self._peers,
+                mfu_per_speed=mfu_per_speed(
+                    self._parts.recipe.model_sizes(self._parts.spec), config.data.length, plan.mesh
+                ),
             )
             writer: MetricsWriter | SilentMetrics = SilentMetrics(folder)
             if self._first:

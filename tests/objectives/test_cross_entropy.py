@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mio_jax.errors import MioError
-from mio_jax.objectives.cross_entropy import blocked_cross_entropy
+from mio_jax.objectives.cross_entropy import blocked_cross_entropy, count_blocks
 from tests import reference
 
 ROWS, LENGTH, DIM, VOCAB = 3, 7, 5, 11
@@ -91,6 +91,12 @@ def test_logits_of_the_whole_batch_never_exist() -> None:
     compiled = jax.jit(jax.grad(f, argnums=(0, 1))).lower(*shapes).compile()
     whole = 4 * rows * length * vocab
     assert compiled.memory_analysis().temp_size_in_bytes < whole / 4
+
+
+def test_blocks_of_a_row_are_counted_as_they_are_cut() -> None:
+    assert count_blocks(rows=2, length=10, vocab_size=7, block_size=4) == 5  # two tokens of each row
+    assert count_blocks(rows=8, length=10, vocab_size=7, block_size=4) == 10  # never less than one
+    assert count_blocks(rows=1, length=10, vocab_size=7, block_size=100) == 1
 
 
 def test_a_block_needs_a_token() -> None:

@@ -302,3 +302,9 @@ def _quiet() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
     yield
     assert signal.getsignal(signal.SIGTERM) is before, "a handler was left behind"
+
+
+def test_mfu_is_in_a_row_where_the_peak_is_known(bench: Bench, tmp_path: Path) -> None:
+    for row in bench.run(tmp_path / "known", mfu_per_speed=1e-3):
+        assert row["mfu"] == pytest.approx(1e-3 * row["tokens_per_s"], abs=2e-4)
+    assert all("mfu" not in row for row in bench.run(tmp_path / "unknown"))

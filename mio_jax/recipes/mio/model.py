@@ -8,6 +8,7 @@ import jax
 
 from mio_jax.config import ModelConfig
 from mio_jax.nn.transformer import Decoder, DecoderSpec
+from mio_jax.protocols import ModelSizes, StackSizes
 from mio_jax.recipes.mio.presets import preset
 
 
@@ -28,3 +29,9 @@ def resolve_model(config: ModelConfig, vocab_size: int) -> DecoderSpec:
 def build_model(spec: DecoderSpec, key: jax.Array) -> Decoder:
     """A new model with random float32 parameters."""
     return Decoder(spec, key)
+
+
+def model_sizes(spec: DecoderSpec) -> ModelSizes:
+    """What FLOPs are counted from; see `mio_jax.protocols.ModelSizes`."""
+    stack = StackSizes(spec.depth, spec.dim, spec.heads, spec.kv_heads, spec.head_dim, spec.mlp_dim)
+    return ModelSizes((stack,), spec.dim, spec.vocab_size)

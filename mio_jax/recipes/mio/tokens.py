@@ -92,6 +92,11 @@ def published_token_space(order: tuple[str, ...]) -> TokenSpace:
     return mio_token_space(PUBLISHED_TEXT_VOCAB, order=order)
 
 
+def published_vocab_size() -> int:
+    """Rows of the published checkpoints' tables, 76,294."""
+    return published_token_space(("image", "speech")).vocab_size
+
+
 def token_space(tokenizers: Any) -> TokenSpace:
     """The table that fits the tokenizers at hand (`mio_tokenizers.TokenizerSet`).
 
