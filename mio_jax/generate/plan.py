@@ -13,8 +13,8 @@ from mio_jax.errors import MioError
 from mio_jax.generate import decode
 from mio_jax.generate.engine import STOP_SLOTS
 from mio_jax.generate.sampling import Knobs, SamplingConfig
-from mio_jax.nn.base import apply, axes_of, axis_rules, split, to_pure_dict
-from mio_jax.parallel import axis_table, batch_sharding, param_shardings, replicated
+from mio_jax.nn.base import apply, axes_of, split, to_pure_dict
+from mio_jax.parallel import batch_sharding, place_params, replicated, rules_in_force
 from mio_jax.parallel.aot import DoesNotFit, compile_for
 from mio_jax.parallel.flops import forward_flops_per_token
 from mio_jax.parallel.topologies import Topology
@@ -51,7 +51,7 @@ def _compiled(
 ) -> dict[str, dict[str, Any]]:
     """The reports of the two programs."""
     mesh = laid.mesh
-    by_row, whole = batch_sharding(mesh, rows, prompt), replicated(mesh)
+    by_row, whole = batch_sharding(mesh, rows, prompt, laid.plan.rules), replicated(mesh)
     vector = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(by_row.spec[0]))
     graphdef, params = decoding_params(laid)
 
@@ -65,7 +65,7 @@ def _compiled(
     inputs = decode.Inputs(knobs, abstract(jnp.uint32, rows), abstract(jnp.int32, rows), stops, None)
     arguments = graphdef, params, prompts, inputs, None
     static: dict[str, Any] = {"plan": sampling.plan, "room": new}
-    with axis_rules(axis_table()):
+    with rules_in_force(laid.plan.rules):
         with jax.set_mesh(mesh):
             state = jax.eval_shape(partial(decode.begin, **static), *arguments)
         state = jax.tree.map(partial(_place, rows=rows, vector=vector, whole=whole), state)
@@ -96,12 +96,14 @@ def _compiled(
 
 
 def decoding_params(laid: Laid) -> tuple[Any, Any]:
-    """Graph definition and abstract parameters of the model arranged for decoding, placed by the rules."""
+    """Graph definition and abstract parameters of the model arranged for decoding, placed by the rules.
+
+    A table that the mesh does not divide keeps its padding here, so that logits have a few places more than the model's.
+    """
     plan = laid.plan
-    graphdef, variables = split(jax.eval_shape(lambda p: apply(plan.graphdef, p).for_decoding(), plan.params))
+    graphdef, variables = split(jax.eval_shape(lambda p: apply(plan.graphdef, p).for_decoding(), plan.shapes))
     shapes = to_pure_dict(variables)
-    shardings = param_shardings(axes_of(variables), shapes, laid.mesh)
-    return graphdef, jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+    return graphdef, place_params(axes_of(variables), shapes, laid.mesh, plan.rules)
 
 
 def _place(leaf: Any, rows: int, vector: Any, whole: Any) -> jax.ShapeDtypeStruct:

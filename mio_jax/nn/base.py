@@ -114,13 +114,6 @@ def platform() -> str:
     return "gpu" if name in ("cuda", "rocm") else name
 
 
-def platform() -> str:
-    """ "cpu", "gpu" or "tpu": of the mesh in force, which may be one that this machine only compiles for."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    name = jax.default_backend() if device is None else device.platform
-    return "gpu" if name in ("cuda", "rocm") else name
-
-
 def is_variable(x: Any) -> bool:
     return isinstance(x, nnx.Variable)
 

@@ -16,11 +16,12 @@ from jax.sharding import Mesh
 from mio_jax.config import RunConfig, StageConfig
 from mio_jax.errors import MioError
 from mio_jax.objectives.cross_entropy import count_blocks
-from mio_jax.parallel import batch_sharding, make_mesh, replicated
+from mio_jax.parallel import batch_sharding, make_mesh, replicated, rules_of
 from mio_jax.parallel.aot import DoesNotFit, Program, compile_for, pod_devices
 from mio_jax.parallel.flops import model_flops_per_token
 from mio_jax.parallel.topologies import Topology
 from mio_jax.protocols import Recipe, load_recipe
+from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run import assemble
 from mio_jax.train.state import Plan, abstract_state, plan_model
@@ -69,7 +70,7 @@ def lay_out(config: RunConfig, topology: Topology) -> Laid:
             f"the config's mesh has {mesh.size} devices and {topology.name} has {topology.devices}: set one of its "
             "axes to -1, e.g. --config.mesh.fsdp=-1 --config.mesh.data=1"
         )
-    plan = plan_model(lambda key: recipe.build_model(spec, key), mesh)
+    plan = plan_model(lambda key: recipe.build_model(spec, key), mesh, rules_of(config.mesh), config.model.param_dtype)
     return Laid(recipe, spec, source, mesh, plan)
 
 
@@ -82,10 +83,12 @@ def compile_train(config: RunConfig, stage: StageConfig, topology: Topology, lai
     """
     mesh, plan = laid.mesh, laid.plan
     part = stage.rows // stage.micro_batches
-    batch_sharding(mesh, part, config.data.length)  # of a micro-batch: says what does not divide
-    sharding = batch_sharding(mesh, stage.rows, config.data.length)
+    batch_sharding(mesh, part, config.data.length, plan.rules)  # of a micro-batch: says what does not divide
+    sharding = batch_sharding(mesh, stage.rows, config.data.length, plan.rules)
     optimizer = make_optimizer(stage.optim, plan.axes)
     abstract = abstract_state(plan, optimizer)
+    if config.mesh.offload_optimizer:
+        abstract["opt_state"] = rest_on_host(abstract["opt_state"], mesh)
     loss = functools.partial(laid.recipe.loss, z_loss=stage.optim.z_loss)
     step = make_step(plan, optimizer, loss, abstract, stage.micro_batches)
     shape = (stage.rows, config.data.length)
