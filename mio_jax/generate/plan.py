@@ -98,7 +98,7 @@ def _compiled(
 def decoding_params(laid: Laid) -> tuple[Any, Any]:
     """Graph definition and abstract parameters of the model arranged for decoding, placed by the rules.
 
-    A table that the mesh does not divide keeps its padding here, so that logits have a few places more than the model's.
+    A table that the mesh does not divide keeps its padding here: logits have a few places more than the model's.
     """
     plan = laid.plan
     graphdef, variables = split(jax.eval_shape(lambda p: apply(plan.graphdef, p).for_decoding(), plan.shapes))
