@@ -129,7 +129,7 @@ def test_run_and_config_exclude_each_other(finished: RunConfig, capsys: pytest.C
     ("flag", "said"),
     [
         ("mesh.tensor=3", "mesh.tensor=3: 8 devices do not divide by 3"),
-        ("mesh.data=8", "rows of a batch: 2 does not divide by 8 devices (mesh axis data x fsdp)"),
+        ("mesh.data=8", "rows of a batch: 2 does not divide by 8 devices (mesh axis data)"),
         ("model.heads=3", "model.heads is 3; it must be a multiple of"),
         ("recipe=moi", "unknown recipe 'moi'"),
     ],
