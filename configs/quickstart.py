@@ -3,11 +3,12 @@
 Command:   make quickstart            (or `mio quickstart` once installed)
 Hardware:  2 CPU cores, 8 GB of memory, no GPU; about 4 GB of disk, most of it the environment
 Data:      OpenMoji pictures, captions and masks; re-pitched instrument recordings; easy-VQA; Python's documentation
-Result:    every direction beats its shuffled control; 2026-11-21, 2500 steps of 3072 tokens, on a busy machine (4 to 7
-           thousand tokens a second): score / control, and their distance in standard errors, n 208 each
-             text->image .21/.12 4.0    image->text .23/.13 4.5    text->audio .45/.01 31    audio->text .42/.02 26
-             image+question->text .83/.72 4.6    image->mask .57/.48 5.2    image->text+mask .58/.48 6.6
-             text->image:shapes .34/.16 6.3
+Result:    every direction beats its shuffled control; 2026-11-22, `make quickstart` from a clean clone with 4000 steps
+           (350 more of fine-tuning than now) in 29 min 10 s on cores shared with other work: score / control, and
+           their distance in standard errors, n 208 each
+             text->image .23/.14 4.1    image->text .23/.14 4.0    text->audio .47/.02 32    audio->text .46/.02 38
+             image+question->text .85/.72 4.5    image->mask .60/.49 7.3    image->text+mask .59/.47 7.6
+             text->image:shapes .69/.20 15.9
 
 The four stages are MIO's: alignment, interleaved, audio-enhanced (the paper's speech-enhanced) and supervised
 fine-tuning on chats. Rows of a batch follow the paper's fixed compositions (12:2:0:2 is 6:1:0:1 here), at one row for
@@ -54,7 +55,7 @@ def get_config() -> ConfigDict:
                 StageConfig("audio", steps=600, composition=composition(1, 0, 1, 6), optim=optim(5e-3, 0.4)),
                 StageConfig(
                     "sft",
-                    steps=2650,
+                    steps=2300,
                     mixture="mio_sft",
                     batch_size=8,
                     style="chat",

@@ -44,8 +44,7 @@ first steps:
   mio train --config configs/quickstart.py               train by a config file
   mio train --config configs/quickstart.py --config.stages.alignment.steps=50 --config.model.depth=4
   mio train --run runs/quickstart                        resume a run from its own folder
-  mio generate --run runs/quickstart --expect image --out out/ \\
-      --prompt "Please generate an image according to the caption. red heart"
+  mio generate --run runs/quickstart --ask image --prompt "red heart" --out out/
   mio eval --run runs/quickstart && mio report --run runs/quickstart
 
 `mio COMMAND --help` explains one command. Docs: docs/quickstart.md, docs/configuration.md.

@@ -192,8 +192,7 @@ def closing(run_dir: Path, times: PhaseTimes) -> str:
             f"time: {duration(spent['total'])} ({parts})",
             f"report: {(run_dir / 'report.html').resolve()}   (open it in a browser)",
             "next:",
-            f"  .venv/bin/mio generate --run {run_dir} --expect image --out out/ \\",
-            '    --prompt "Please generate an image according to the caption. red heart"',
+            f'  .venv/bin/mio generate --run {run_dir} --ask image --prompt "red heart" --out out/',
             "  .venv/bin/mio data list",
             "  .venv/bin/mio train --config configs/quickstart.py --config.run_dir=runs/mine --config.model.depth=8",
         ]

@@ -268,10 +268,8 @@ def commands(run: RunFiles) -> str:
     return f"""<h2 id="next">Go on</h2>
 <p class="soft">From the folder of the repository.</p>
 <pre><code># ask for something, by words or by files
-.venv/bin/mio generate --run {where} --expect image --out out/ \\
-    --prompt "Please generate an image according to the caption. red heart"
-.venv/bin/mio generate --run {where} --image out/000_0.png --out out/ \\
-    --prompt "Provide a one-sentence caption for the provided image."
+.venv/bin/mio generate --run {where} --ask image --prompt "red heart" --out out/
+.venv/bin/mio generate --run {where} --ask caption --image out/000_0.png
 
 # what it was trained on
 .venv/bin/mio data list
