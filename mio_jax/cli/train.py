@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     job.add_argument(
         "--heartbeat_seconds", metavar="S", type=int, default=30, help="end when another is silent for so long (30)"
     )
+    job.add_argument("--join_seconds", metavar="S", type=int, default=300, help="wait so long for all to start (300)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     profile = parse_steps(args.profile) if args.profile else None
     config = load_config(args.run) if args.run else config_from_args(args)
     use_compilation_cache()
-    with joined(job_from(args.coordinator, args.num_processes, args.process_id, args.heartbeat_seconds)):
+    flags = (args.coordinator, args.num_processes, args.process_id, args.heartbeat_seconds, args.join_seconds)
+    with joined(job_from(*flags)):
         try:
             train(config, profile)
         except Stopped as stopped:

@@ -42,16 +42,20 @@ class Job:
         Kubernetes) for all three.
       processes, index: how many there are, and which of them this is (from 0).
       heartbeat_seconds: a process silent for so long is taken for dead, and the others end.
+      join_seconds: how long to wait at the start until all processes are there.
     """
 
     coordinator: str
     processes: int = 0
     index: int = 0
     heartbeat_seconds: int = HEARTBEAT_SECONDS
+    join_seconds: int = JOIN_SECONDS
 
     def __post_init__(self) -> None:
         if self.heartbeat_seconds < 2:
             raise MioError(f"--heartbeat_seconds is {self.heartbeat_seconds}; it must be 2 or more")
+        if self.join_seconds < 1:
+            raise MioError(f"--join_seconds is {self.join_seconds}; it must be positive")
         if self.coordinator == "auto":
             return
         host, _, port = self.coordinator.rpartition(":")
@@ -68,6 +72,7 @@ def job_from(
     processes: int | None,
     index: int | None,
     heartbeat_seconds: int = HEARTBEAT_SECONDS,
+    join_seconds: int = JOIN_SECONDS,
     environment: Mapping[str, str] = os.environ,
 ) -> Job | None:
     """The job that flags, and where they are None the environment, describe; None: this process is alone.
@@ -81,7 +86,7 @@ def job_from(
     processes = _number("JAX_NUM_PROCESSES", environment) if processes is None else processes
     index = _number("JAX_PROCESS_ID", environment) if index is None else index
     if coordinator == "auto":
-        return Job("auto", heartbeat_seconds=heartbeat_seconds)
+        return Job("auto", heartbeat_seconds=heartbeat_seconds, join_seconds=join_seconds)
     given = {
         "--coordinator (JAX_COORDINATOR_ADDRESS)": coordinator,
         "--num_processes (JAX_NUM_PROCESSES)": processes,
@@ -92,7 +97,7 @@ def job_from(
         return None
     if coordinator is None or processes is None or index is None:
         raise MioError(f"several processes need {missing[0]} too; on TPU pods and Slurm, --coordinator auto is enough")
-    return Job(coordinator, processes, index, heartbeat_seconds)
+    return Job(coordinator, processes, index, heartbeat_seconds, join_seconds)
 
 
 def _number(name: str, environment: Mapping[str, str]) -> int | None:
@@ -108,11 +113,9 @@ def _number(name: str, environment: Mapping[str, str]) -> int | None:
 def joined(job: Job | None) -> Iterator[None]:
     """Makes this process part of `job` while entered; enter it before anything uses a device.
 
-    An error within ends the process at once with one line: 2 for a MioError, LOST_STATUS if another process is gone, 1
-    with a traceback for anything else. An orderly exit would wait for processes that wait for this one.
-
-    Raises:
-      MioError: the coordinator cannot be reached, or not all processes came within JOIN_SECONDS.
+    An error within ends the process at once with one line: 2 for a MioError, LOST_STATUS if another process is gone or
+    has not come in time, 1 with a traceback for anything else. An orderly exit would wait for processes that wait for
+    this one.
     """
     if job is None:
         yield
@@ -125,12 +128,16 @@ def joined(job: Job | None) -> Iterator[None]:
             coordinator_address=None if auto else job.coordinator,
             num_processes=None if auto else job.processes,
             process_id=None if auto else job.index,
-            initialization_timeout=JOIN_SECONDS,
+            initialization_timeout=job.join_seconds,
             heartbeat_timeout_seconds=job.heartbeat_seconds,
         )
     except (RuntimeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise MioError(f"cannot join the job at {job.coordinator} ({first}); are all its processes started?") from error
+        first = str(error).splitlines()[0][:160]
+        _end(
+            f"error: cannot join the job at {job.coordinator} within {job.join_seconds} s ({first}); "
+            "look whether all of its processes were started and are alive",
+            LOST_STATUS,
+        )
     try:
         yield
     except BaseException as error:
@@ -154,8 +161,12 @@ def _leave(error: BaseException) -> NoReturn:
         said, status = f"{where}: interrupted", 130
     else:
         said = "".join(traceback.format_exception(error))
-    print(said, file=sys.stderr, flush=True)
+    _end(said, status)
+
+
+def _end(said: str, status: int) -> NoReturn:
     sys.stdout.flush()
+    print(said, file=sys.stderr, flush=True)
     os._exit(status)
 
 

@@ -25,9 +25,11 @@ import numpy as np
 from mio_jax.config import MeshConfig, RunConfig
 from mio_jax.train.run_dir import checkpoint_dir
 from tests.train import tiny
-from tests.train.processes import HEARTBEAT, PATIENCE, Group, last_arrays, rows, steps_done
+from tests.train.processes import HEARTBEAT, JOIN, PATIENCE, Group, last_arrays, rows, steps_done
 
-LIMIT = HEARTBEAT + 60.0  # seconds in which processes that lost one of them must have ended, on a busy machine
+LIMIT = (
+    max(HEARTBEAT, JOIN) + 60.0
+)  # seconds in which processes that lost one of them must have ended, on a busy machine
 
 # ------------------------------------------------------------------------------------------- where to kill
 

@@ -20,7 +20,7 @@ from mio_jax.train.run import find_checkpoint
 from mio_jax.train.run_dir import checkpoint_dir, stage_dir
 
 PATIENCE = 300.0  # seconds for one process, on a machine that is busy with other things
-HEARTBEAT = 10  # seconds
+HEARTBEAT, JOIN = 10, 20  # seconds
 TIMES = ("wall_s", "tokens_per_s")
 
 
@@ -39,10 +39,13 @@ class Server:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         script = str(Path(__file__).with_name("fork_server.py"))
-        self._process = subprocess.Popen(
-            [sys.executable, script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._read() == "ready"
+        cache.mkdir(parents=True, exist_ok=True)
+        log = cache / "server.txt"
+        with open(log, "a") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, script], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+            )
+        assert self._read() == "ready", log.read_text()
 
     def _read(self) -> str:
         assert self._process.stdout is not None
@@ -91,7 +94,7 @@ class Group:
         self._pids = []
         for i in range(processes):
             job = ["--coordinator", coordinator, "--num_processes", str(processes), "--process_id", str(i)]
-            job += ["--heartbeat_seconds", str(HEARTBEAT)]
+            job += ["--heartbeat_seconds", str(HEARTBEAT), "--join_seconds", str(JOIN)]
             log = Path(config.run_dir) / f"log.{i}.txt"
             self._pids.append(self.server(i).start([*words, *(job if processes > 1 else [])], log))
 

@@ -205,6 +205,20 @@ def test_logging_less_often_keeps_the_last_step(bench: Bench, unbroken: list[dic
     assert [row["loss"] for row in rows] == [unbroken[i - 1]["loss"] for i in (3, 6, 7)]
 
 
+def test_checkpoints_are_ranked_by_the_mean_since_the_one_before(
+    bench: Bench, unbroken: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    bench.run(tmp_path, best_metric="loss/image")  # which only odd steps have
+    of = {row["step"]: row["loss/image"] for row in unbroken}
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert {found.step: found.metrics for found in checkpoints.saved} == {
+            6: {"loss/image": of[5]},
+            7: {"loss/image": of[7]},
+        }
+    with pytest.raises(MioError, match=r"best_metric is 'los', which no row of metrics has; they have .*loss/image"):
+        bench.run(tmp_path / "other", best_metric="los")
+
+
 def test_a_loss_that_is_no_number_stops_before_it_is_saved(bench: Bench, tmp_path: Path) -> None:
     def rate(step: int) -> tuple[float, jax.Array]:
         return 1e-2, jax.device_put(np.float32(1e-2 if step < 4 else np.nan), replicated(bench.mesh))

@@ -133,10 +133,10 @@ def test_sigterm_to_one_of_them_saves_and_ends_all(
 
 def test_which_job_the_flags_and_the_environment_describe() -> None:
     environment = {"JAX_COORDINATOR_ADDRESS": "h:1", "JAX_NUM_PROCESSES": "4", "JAX_PROCESS_ID": "3"}
-    assert job_from(None, None, None, 9, {}) is None
-    assert job_from(None, None, None, 9, environment) == Job("h:1", 4, 3, 9)
-    assert job_from("g:2", None, 0, 9, environment) == Job("g:2", 4, 0, 9)
-    assert job_from("auto", None, None, 9, {}) == Job("auto", heartbeat_seconds=9)
+    assert job_from(None, None, None, environment={}) is None
+    assert job_from(None, None, None, 9, environment=environment) == Job("h:1", 4, 3, 9)
+    assert job_from("g:2", None, 0, 9, environment=environment) == Job("g:2", 4, 0, 9)
+    assert job_from("auto", None, None, 9, 60, {}) == Job("auto", heartbeat_seconds=9, join_seconds=60)
 
 
 @pytest.mark.parametrize(
