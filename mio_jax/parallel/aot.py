@@ -73,12 +73,12 @@ class Program:
 
 
 class DoesNotFit(MioError):
-    """The compiler gave up: the program needs `used` bytes of a chip's `limit`."""
+    """The compiler gave up: the program needs at least `used` bytes of a chip's `limit`."""
 
     def __init__(self, topology: Topology, used: int, limit: int) -> None:
         super().__init__(
-            f"the program needs {used / GIB:.1f} GiB of a chip's {limit / GIB:.1f} on {topology.name}; more chips, "
-            "more micro_batches or model.remat=full need less"
+            f"the program needs at least {used / GIB:.1f} GiB of a chip's {limit / GIB:.1f} on {topology.name}; more "
+            "chips, more micro_batches or model.remat=full need less"
         )
         self.used, self.limit = used, limit
 
@@ -136,11 +136,12 @@ def compile_for(
 
 def _refused(message: str, topology: Topology) -> MioError:
     own = topology.chip.devices
-    told = re.search(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm", message)
-    if told:
-        unit = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-        used, limit = (int(own * float(told[i]) * unit[told[i + 1]]) for i in (1, 3))
-        return DoesNotFit(topology, used, limit)
+    size = r"([\d.]+)([KMGT]?)"
+    for form in (rf"Used {size} of {size} hbm", rf"HLO temporaries \({size}\) exceeds available HBM \({size}\)"):
+        if told := re.search(form, message):
+            unit = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+            used, limit = (int(own * float(told[i]) * unit[told[i + 1]]) for i in (1, 3))
+            return DoesNotFit(topology, used, limit)
     first = next((line.strip() for line in message.splitlines() if line.strip()), "no reason given")
     return MioError(f"the TPU compiler refuses this program for {topology.name}: {first[:400]}")
 

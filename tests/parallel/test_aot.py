@@ -60,14 +60,24 @@ def test_a_step_takes_its_work_and_the_collectives_that_nothing_hides() -> None:
     assert program(exchange_seconds=2.0).step_seconds == 2.0
 
 
-def test_the_refusal_of_a_program_that_is_too_large_says_by_how_much() -> None:
-    told = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 22.50G of 15.75G hbm. Exceeded by 6.75G."
+@pytest.mark.parametrize(
+    "told",
+    [
+        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 22.50G of 15.75G hbm. Exceeded by 6.75G.",
+        "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries (22.50G) exceeds "
+        "available HBM (15.75G).",
+    ],
+)
+def test_the_refusal_of_a_program_that_is_too_large_says_by_how_much(told: str) -> None:
     error = aot._refused(told, POD)
     assert isinstance(error, DoesNotFit)
-    assert str(error).startswith("the program needs 22.5 GiB of a chip's 15.8 on v5e:2x2")
+    assert str(error).startswith("the program needs at least 22.5 GiB of a chip's 15.8 on v5e:2x2")
     report = too_large(error, POD)
     assert (report["fits"], report["mfu"]) == (False, None)
     assert report["spare_bytes"] == int(15.75 * GIB) - int(22.5 * GIB)
+
+
+def test_another_refusal_is_passed_on() -> None:
     other = aot._refused("INTERNAL: a bug\nmore", POD)
     assert not isinstance(other, DoesNotFit)
     assert "refuses this program for v5e:2x2: INTERNAL: a bug" in str(other)
