@@ -68,7 +68,7 @@ REFUSED = {
         "did you mean OptimConfig.learning",
     ],
     "model.depth=4": ["write it as --config.model.depth=4"],
-    "Nothing.x=4": ["unknown config class Nothing; they are CheckpointConfig"],
+    "Nothing.x=4": ["unknown config class Nothing; they are ", "CheckpointConfig"],
     "MODEL_DIR=runs/x": ["a string is written --gin.MODEL_DIR='\"runs/x\"'"],
     "MODEL_DIR": ["--gin.NAME=VALUE"],
     "TRAIN_STEPS='abc'": ["sft/StageConfig.steps is 'abc' (str); it must be int"],
