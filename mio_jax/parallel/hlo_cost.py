@@ -23,7 +23,7 @@ FREE = (
     *("copy-done", "async-done", "async-update", "optimization-barrier", "opt-barrier", "send-done", "recv-done"),
     "domain",
 )
-NO_WORK = ("AllocateBuffer", "AssumeGatherIndicesInBound")  # custom calls that only tell the compiler something
+NO_WORK = ("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast")  # they only tell the compiler something
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "model_flops_per_step": 1e12,
         "flops_per_step": 1.5e12,
         "compiler_seconds": 0.5,
+        "compiler_seconds_uncorrected": None,
         "step_seconds": 1.0,
         "collective_seconds": 0.6,
         "blocking_collective_seconds": 0.5,
@@ -66,6 +67,8 @@ def test_the_table_says_what_fits_and_how_long_it_takes() -> None:
     text = table(report())
     for part in ("yes, 1.0 GiB to spare of 3 GiB a chip", "(1.50 of the model's)", "61.0 %", "2.5 days", "splash (4)"):
         assert part in text
+    assert "by the compiler's rule" in text  # it gave no figure of its own
+    assert "compiler's estimate" in table(report(compiler_seconds_uncorrected=0.1))
     large = table(report(fits=False, spare_bytes=-(2**30), step_seconds=None, mfu=None))
     assert "NO, 1.0 GiB too much" in large
     assert "MFU" not in large
