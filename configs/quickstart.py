@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
             recipe="mio",
             model=ModelConfig(preset="mio_tiny"),
             # MIO's own system prompt would cost every chat forty tokens of its hundred.
-            data=DataConfig(records_dir="data/quickstart", length=384, system_prompt="You are MIO."),
+            data=DataConfig(records_dir="data/quickstart", length=384, packing="window", system_prompt="You are MIO."),
             stages=(
                 StageConfig("alignment", steps=600, composition=composition(6, 1, 0, 1), optim=optim(8e-3, 0.4)),
                 StageConfig("interleaved", steps=150, composition=composition(3, 1, 3, 1), optim=optim(5e-3, 0.4)),

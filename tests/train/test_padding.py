@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mio_jax.config import MeshConfig, OptimConfig
+from mio_jax.config import CheckpointConfig, MeshConfig, OptimConfig
 from mio_jax.errors import MioError
 from mio_jax.nn.transformer import Decoder, DecoderSpec
 from mio_jax.parallel import make_mesh, rules_in_force
@@ -61,10 +61,10 @@ def test_checkpoint_of_one_mesh_serves_another(tmp_path: Path) -> None:
 
     first, second, third = plan_on(tensor=4), plan_on(), plan_on(tensor=8)  # 52, 50 and 56 rows
     rows = jax.tree.map(lambda x: np.asarray(x)[:50], state_of(first)["params"]["embed"])
-    with Checkpoints(tmp_path, 3, first.padding) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=3), first.padding) as checkpoints:
         checkpoints.save(1, state_of(first), {}, {})
     for step, plan in ((1, second), (2, third)):
-        with Checkpoints(tmp_path, 3, plan.padding) as checkpoints:
+        with Checkpoints(tmp_path, CheckpointConfig(keep_last=3), plan.padding) as checkpoints:
             state, _ = checkpoints.restore(step, abstract_state(plan, optimizer))
             checkpoints.save(step + 1, state, {}, {})
         table = np.asarray(state["params"]["embed"])

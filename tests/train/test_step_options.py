@@ -13,7 +13,16 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from mio_jax.config import AdafactorConfig, DataConfig, GroupConfig, GuardConfig, OptimConfig, RunConfig, StageConfig
+from mio_jax.config import (
+    AdafactorConfig,
+    CheckpointConfig,
+    DataConfig,
+    GroupConfig,
+    GuardConfig,
+    OptimConfig,
+    RunConfig,
+    StageConfig,
+)
 from mio_jax.nn.base import apply
 from mio_jax.train.checkpoint import Checkpoints
 from mio_jax.train.optimizer import decay_mask
@@ -163,7 +172,7 @@ def test_z_loss_reaches_the_step_from_the_config() -> None:
     stages = tuple(StageConfig(f"s{i}", 1, "m", 8, optim=OptimConfig(z_loss=z)) for i, z in enumerate((0.0, 0.25)))
     config = RunConfig(stages=stages, data=DataConfig(length=toy_model.LENGTH))
     parts = SimpleNamespace(recipe=SimpleNamespace(loss=toy_model.loss))
-    training = _Training(config, parts, trainer.plan, None)  # type: ignore[arg-type]
+    training = _Training(config, parts, trainer.plan, None, None, None)  # type: ignore[arg-type]
     first, losses = trainer.host(), []
     for stage in stages:
         _, _, trainer.compiled = training._machinery(stage)
@@ -182,7 +191,7 @@ def test_checkpoints_hold_all_of_a_state(tmp_path: Path, optimizer: str) -> None
     first = Trainer(optim, **MESH)
     first.step(batch(0))
     other = Trainer(optim, fsdp=4, tensor=2)
-    with Checkpoints(tmp_path, 1) as checkpoints:
+    with Checkpoints(tmp_path, CheckpointConfig(keep_last=1)) as checkpoints:
         checkpoints.save(1, first.state, {"n": 1}, {})
         checkpoints.wait()
         other.state, _ = checkpoints.restore(1, other.abstract)
