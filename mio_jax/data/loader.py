@@ -295,11 +295,14 @@ class _Ahead:
         self._thread.join()
 
 
-def held_out(task_name: str, records_dir: str, n: int, seed: int, split: str = "test") -> list[Record]:
+def held_out(
+    task_name: str, records_dir: str, n: int, seed: int, split: str = "test", at_least: int | None = None
+) -> list[Record]:
     """`n` records of the task's held-out split, drawn without repetition; the same for the same seed.
 
-    Raises MioError if there are fewer that the task can use.
+    Raises MioError if there are fewer than `at_least` (default: `n`) that the task can use.
     """
+    at_least = n if at_least is None else at_least
     task = lookup(task_name)[0][0]
     if task.name != task_name:
         raise MioError(f"{task_name!r} is a mixture; held-out examples belong to a task, such as {task.name!r}")
@@ -311,6 +314,8 @@ def held_out(task_name: str, records_dir: str, n: int, seed: int, split: str = "
         record = reader[index]
         if task.where is None or task.where(record):
             found.append(record)
-    if len(found) < n:
-        raise MioError(f"task {task_name!r} has {len(found)} held-out examples in {split!r}, not {n}; ask for fewer")
+    if len(found) < at_least:
+        raise MioError(
+            f"task {task_name!r} has {len(found)} held-out examples in {split!r}, not {at_least}; ask for fewer"
+        )
     return found

@@ -49,9 +49,11 @@ class Context:
     # ------------------------------------------------------------------------------------------------------- data
 
     def held_out(self, direction: Direction, n: int) -> list[Record]:
+        """`n` test records; `examples_factor` times as many, or all there are, where the direction asks for them."""
         from mio_jax.data.loader import held_out
 
-        return held_out(direction.task, self.config.data.records_dir, n, self.config.seed)
+        more = n * int(direction.options.get("examples_factor", 1))
+        return held_out(direction.task, self.config.data.records_dir, more, self.config.seed, at_least=n)
 
     def train_records(self, direction: Direction, n: int = PROBE_RECORDS) -> list[Record]:
         """At most `n` training records that the direction's task can use, the same ones every time."""

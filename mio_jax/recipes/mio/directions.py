@@ -53,7 +53,9 @@ def _direction(
 
     Options (see `mio_jax.evaluate`): `differs`: fields in one of which a control's conditioning must differ; `grammar`:
     what the answer may hold; `stop`: what ends it beside the end token; `shown`: the prompt for people; `greedy`: where
-    there is one right answer (pictures and sounds are drawn with the configured temperature and top-p instead).
+    there is one right answer (pictures and sounds are drawn with the configured temperature and top-p instead);
+    `examples_factor`: how many times more held-out examples (if there are) a score takes that varies much from one to
+    the next: ranks and yes/no answers do.
     """
     defaults = {"differs": ("caption",), "grammar": grammar, "stop": (TURN_CLOSE,), "shown": ask}
     return Direction(
@@ -78,6 +80,7 @@ _DIRECTIONS = (
         "picture_rank",
         72,
         PICTURE,
+        examples_factor=2,
     ),
     _direction(
         "image->text",
@@ -88,6 +91,7 @@ _DIRECTIONS = (
         "caption_rank",
         24,
         WORDS,
+        examples_factor=2,
         greedy=True,
     ),
     _direction(
@@ -120,6 +124,7 @@ _DIRECTIONS = (
         "answer",
         12,
         WORDS,
+        examples_factor=2,
         greedy=True,
         differs=("meta/shape", "meta/colour"),
         question=question_of,
