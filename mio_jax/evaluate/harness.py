@@ -114,7 +114,8 @@ def model_digest(params: Any) -> str:
 def settings_key(model: str, config: RunConfig, direction: Direction) -> str:
     """Changes with all that a direction's numbers depend on."""
     settings = {**dataclasses.asdict(config.eval), "directions": None, "batch_size": None}
-    settings |= {name: direction.options[name] for name in ("temperature", "top_p", "examples_factor") if name in direction.options}
+    own = ("temperature", "top_p", "examples_factor")
+    settings |= {name: direction.options[name] for name in own if name in direction.options}
     facts = [VERSION, model, config.seed, config.data.records_dir, settings, direction.name, direction.metric]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
