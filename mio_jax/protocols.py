@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -42,6 +43,29 @@ class Example(NamedTuple):
     tokens: np.ndarray
     modality_ids: np.ndarray
     loss_weights: np.ndarray
+
+
+class RowFormat(Protocol):
+    """How examples, whatever a recipe's `encode` makes of them, become one row of a batch.
+
+    `budgets` are the tokens that a row has room for: one number for a decoder, inputs and targets for an
+    encoder-decoder. Rows have static shapes, and arrays of one name in all rows are stacked: [rows, ...]. Arrays
+    [rows, data.length] may be split over devices along both axes, others along the first.
+    """
+
+    @property
+    def budgets(self) -> tuple[int, ...]: ...
+
+    def sizes(self, example: Any) -> tuple[int, ...]:
+        """Tokens of one example, for each budget."""
+        ...
+
+    def row(self, examples: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Arrays of one row; `segment_ids` among them, 0 where there is padding, is what the packing fill is read from.
+
+        Raises MioError if the examples do not fit.
+        """
+        ...
 
 
 class Generated(NamedTuple):
@@ -164,6 +188,10 @@ class Recipe(Protocol):
         system: str = "",
     ) -> Example:
         """`system` (`config.data.system_prompt`) is the system prompt of a conversation that brings none of its own."""
+        ...
+
+    def rows(self, config: RunConfig) -> RowFormat:
+        """What a row of a batch is made of."""
         ...
 
     def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from mio_jax.config import RunConfig
+from mio_jax.data.packing import SequenceRows
 from mio_jax.data.token_space import Span, TokenSpace
 from mio_jax.errors import MioError
-from mio_jax.protocols import Example, Generated, Segment
+from mio_jax.protocols import Example, Generated, RowFormat, Segment
 from mio_jax.recipes.mio.prompts import SYSTEM_STD, system_turn
 from mio_jax.recipes.mio.tokens import BOS, TURN_OPEN, unflatten
 
@@ -81,6 +83,11 @@ def with_system_turn(segments: list[Segment], system: str) -> list[Segment]:
     if not chat or first.value.startswith(f"{TURN_OPEN}system\n"):
         return segments
     return [Segment("text", system_turn(system or SYSTEM_STD)), *segments]
+
+
+def rows(config: RunConfig) -> RowFormat:
+    """Rows of one sequence of `data.length` tokens."""
+    return SequenceRows(config.data.length)
 
 
 def encode(
