@@ -30,7 +30,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"  # how the names of unfinished files end
 # msgpack extension types: rank, dimensions, then data, all little-endian
-_ARRAYS = {1: np.dtype("<i4"), 2: np.dtype("u1"), 3: np.dtype("<i2")}
+_ARRAYS: dict[int, np.dtype[Any]] = {1: np.dtype("<i4"), 2: np.dtype("u1"), 3: np.dtype("<i2")}
 _TYPE_OF = {dtype: number for number, dtype in _ARRAYS.items()}
 # One record a chunk: the loader reads in shuffled order, where larger chunks would be decompressed for one record.
 _WRITE_OPTIONS = "group_size:1"

@@ -137,6 +137,16 @@ def encode(
     return Example(tokens, space.modality_ids(tokens), loss_weights)
 
 
+def encode_prompt(segments: list[Segment], tokenizers: Any, space: TokenSpace, *, system: str = "") -> np.ndarray:
+    """int32 ids of a prompt, start token and system turn included; raises as `encode` does."""
+    return encode(segments, tokenizers, space, system=system).tokens
+
+
+def encode_answer(segments: list[Segment], tokenizers: Any, space: TokenSpace) -> np.ndarray:
+    """int32 ids of what follows a prompt; raises as `encode` does."""
+    return encode(segments, tokenizers, space, bos=False).tokens
+
+
 def parse(tokens: Any, tokenizers: Any, space: TokenSpace) -> Generated:
     """Reads a sequence of ids: text runs, image spans and sound spans in order.
 
