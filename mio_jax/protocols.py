@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -42,6 +43,18 @@ class Example(NamedTuple):
     tokens: np.ndarray
     modality_ids: np.ndarray
     loss_weights: np.ndarray
+
+
+class DenoisingIds(NamedTuple):
+    """Ids that the mixture of denoisers puts into sequences.
+
+    sentinels: one stands for each hidden span; mask: stands for every hidden code of an image or a sound.
+    prefixes: (modality, paradigm) -> int32 ids that an example of that kind begins with.
+    """
+
+    sentinels: tuple[int, ...]
+    mask: int
+    prefixes: Mapping[tuple[str, str], np.ndarray]
 
 
 class Generated(NamedTuple):
@@ -164,6 +177,10 @@ class Recipe(Protocol):
         system: str = "",
     ) -> Example:
         """`system` (`config.data.system_prompt`) is the system prompt of a conversation that brings none of its own."""
+        ...
+
+    def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
+        """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
         ...
 
     def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...

@@ -24,6 +24,7 @@ import numpy as np
 
 from mio_jax.config import DataConfig, RunConfig, StageConfig
 from mio_jax.data.packing import FirstFit, pack_row
+from mio_jax.data.pairing import StreamingPairer
 from mio_jax.data.records import Record, RecordReader, check_manifest, read_manifest
 from mio_jax.data.registry import Task, lookup, records_dir_of
 from mio_jax.data.window_packing import WindowPacker
@@ -31,6 +32,7 @@ from mio_jax.errors import MioError
 from mio_jax.protocols import Example, Segment
 
 Encode = Callable[[list[Segment]], Example]
+Corrupt = Callable[[Example, np.random.Generator], Example | None]
 State = dict[str, Any]
 
 # A task of which not one of so many examples fits in a row (or passes its own `where`) will never feed a batch.
@@ -46,11 +48,13 @@ def make_loader(
     seed: int,
     mine: Collection[int] | None = None,
     fingerprints: Mapping[str, str] | None = None,
+    corrupt: Corrupt | None = None,
 ) -> BatchIterator:
     """Rows `mine` (default: all) of every batch of a stage: dicts of [rows, length] as in `packing.ROW_DTYPES`.
 
     Only the records of these rows are read. `encode` turns segments into one example; `fingerprints` (by modality) are
-    those of the tokenizers in use, by default of those that the config names.
+    those of the tokenizers in use, by default of those that the config names. `corrupt` makes of every encoded example
+    what the stage's objective trains, with the example's own generator; None from it leaves the example out.
 
     Raises:
       MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture.
@@ -66,7 +70,7 @@ def make_loader(
     counts: dict[str, TaskCount] = {}
     at = 0
     for number, (name, share) in enumerate(parts):
-        streams = _task_streams(config, stage, name, encode, f"{seed}/{number}", fingerprints, counts)
+        streams = _task_streams(config, stage, name, encode, f"{seed}/{number}", fingerprints, counts, corrupt)
         for row in range(share):
             if at in wanted:
                 rows[at] = RowStream(_mix_row(streams, row, share), config.data)
@@ -74,10 +78,12 @@ def make_loader(
     return BatchIterator(rows, counts, config.data.prefetch)
 
 
-def make_packer(data: DataConfig) -> FirstFit[int] | WindowPacker[int]:
+def make_packer(data: DataConfig) -> FirstFit[int] | WindowPacker[int] | StreamingPairer[int]:
     """An empty packer of the kind that the config names."""
     if data.packing == "window":
         return WindowPacker((data.length,), data.packing_window)
+    if data.packing == "pairs":
+        return StreamingPairer((data.length,), data.packing_pool)
     return FirstFit(data.length, data.packing_bins)
 
 
@@ -114,6 +120,7 @@ def _task_streams(
     salt: str,
     fingerprints: Mapping[str, str],
     counts: dict[str, TaskCount],
+    corrupt: Corrupt | None,
 ) -> list[tuple[Any, float]]:
     """An endless, shuffled, formatted dataset for every task of a source, with its rate."""
     streams = []
@@ -129,20 +136,25 @@ def _task_streams(
             grain.MapDataset.source(reader)
             .shuffle(seed=seed)
             .repeat()
-            .random_map(_formatter(task, stage.style, encode, config.data.length, count), seed=seed ^ 1)
+            .random_map(_formatter(task, stage.style, encode, config.data.length, count, corrupt), seed=seed ^ 1)
         )
         streams.append((dataset, rate))
     return streams
 
 
 def _formatter(
-    task: Task, style: str, encode: Encode, length: int, count: TaskCount
+    task: Task, style: str, encode: Encode, length: int, count: TaskCount, corrupt: Corrupt | None
 ) -> Callable[[Record, np.random.Generator], Example | None]:
     def format_record(record: Record, rng: np.random.Generator) -> Example | None:
         if task.where is not None and not task.where(record):
             count.skip()
             return None
-        example = encode(task.formatter(record, rng, style))
+        example: Example | None = encode(task.formatter(record, rng, style))
+        if corrupt is not None and example is not None:
+            example = corrupt(example, rng)
+        if example is None:
+            count.skip()
+            return None
         if len(example.tokens) > length:
             count.drop(len(example.tokens))
             return None

@@ -31,6 +31,14 @@ def token_sizes(example: Any) -> Sizes:
     return (len(example.tokens),)
 
 
+def fitting_sizes(sizes: Sizes, budgets: Sizes) -> Sizes:
+    """`sizes`, if they are one for every budget and within it; MioError otherwise."""
+    if len(sizes) != len(budgets) or any(s > b for s, b in zip(sizes, budgets, strict=True)):
+        shown = " x ".join(map(str, budgets))
+        raise MioError(f"an example of {' x '.join(map(str, sizes))} tokens does not fit in a row of {shown}")
+    return sizes
+
+
 class WindowPacker(Generic[Key]):
     """Keeps up to `window` examples waiting; has the same methods as `packing.FirstFit`.
 
@@ -49,10 +57,7 @@ class WindowPacker(Generic[Key]):
 
         Raises MioError if the example alone is over a budget.
         """
-        sizes = self._size_of(example)
-        if len(sizes) != len(self._budgets) or any(s > b for s, b in zip(sizes, self._budgets, strict=True)):
-            shown = " x ".join(map(str, self._budgets))
-            raise MioError(f"an example of {' x '.join(map(str, sizes))} tokens does not fit in a row of {shown}")
+        sizes = fitting_sizes(self._size_of(example), self._budgets)
         self._waiting.append((key, example, sizes))
         return self._close() if len(self._waiting) >= self._window else None
 

@@ -21,6 +21,7 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "build_model": "model",
     "register_tasks": "tasks",
     "encode": "features",
+    "denoising_ids": "denoising",
     "parse": "features",
     "grammar": "generation",
     "prompt": "generation",
