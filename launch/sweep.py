@@ -28,7 +28,7 @@ from launch.actions import Parser, entry
 from mio_jax.config import RunConfig
 from mio_jax.config_loading import add_config_arguments, apply_overrides, config_from_args, parse_args
 from mio_jax.errors import MioError
-from mio_jax.web.comparison import Entry, page, text_table
+from mio_jax.web.comparison import Entry, figure, page, text_table
 from mio_jax.web.results import read_run
 
 
@@ -116,8 +116,8 @@ class Runner:
         return outcome
 
 
-def compare(out: Path, cells: Sequence[Cell], states: Sequence[str]) -> None:
-    """Prints the table and writes comparison.html."""
+def compare(out: Path, cells: Sequence[Cell], states: Sequence[str], drawing: str | None) -> None:
+    """Prints the table and writes comparison.html, and the loss of the last stage as an SVG file where one is named."""
     entries = [
         Entry(c.name, c.settings, read_run(c.folder) if (c.folder / "config.json").is_file() else None, state)
         for c, state in zip(cells, states, strict=True)
@@ -127,6 +127,9 @@ def compare(out: Path, cells: Sequence[Cell], states: Sequence[str]) -> None:
     new = path.with_suffix(".tmp")
     new.write_text(page(out.name, entries), encoding="utf-8")
     os.replace(new, path)
+    if drawing:
+        Path(drawing).parent.mkdir(parents=True, exist_ok=True)
+        Path(drawing).write_text(figure(f"{out.name}: training loss of the last stage", entries), encoding="utf-8")
     print(f"\n{text_table(entries)}\n\nwritten: {path}")
 
 
@@ -136,6 +139,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--grid", nargs="+", action="append", required=True, metavar="WORD", help="KEY VALUE VALUE ...")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the runs and of the comparison")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (1)")
+    parser.add_argument("--figure", metavar="FILE", help="also draw the loss of the last stage as an SVG file")
     parser.add_argument("--compare", action="store_true", help="only draw the comparison of what is there")
     args = parse_args(parser, argv)
     if args.jobs < 1:
@@ -152,7 +156,7 @@ def main(argv: Sequence[str]) -> int:
             signal.signal(signum, runner.stop)
         with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
             states = list(pool.map(runner.train, cells))
-    compare(Path(args.out), cells, states)
+    compare(Path(args.out), cells, states, args.figure)
     if runner.stopped:
         return 128 + runner.stopped
     return int(any(state.startswith("failed") for state in states))

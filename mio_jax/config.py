@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+from mio_jax.config_denoising import DenoisingConfig
 from mio_jax.errors import MioError
 
 DTYPES = ("float32", "bfloat16")
@@ -32,7 +33,8 @@ QUANTIZE = ("none", "int8", "fp8")  # needs the extra `quant` (Qwix)
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt", "wsd")
 OPTIMIZERS = ("adamw", "adafactor", "muon")
 STYLES = ("base", "chat")
-PACKINGS = ("first_fit", "window")
+PACKINGS = ("first_fit", "window", "pairs")
+OBJECTIVES = ("causal", "denoising")
 SUPERVISION = ("all", "responses")
 MESH_AXES = ("replica", "data", "fsdp", "seq", "tensor")  # outermost first
 MESH_PRESETS = {"data": "data", "fsdp": "fsdp", "tensor": "tensor", "sequence": "seq", "multislice": "replica"}
@@ -91,6 +93,13 @@ class TokenizersConfig:
     text: str = "bundled:text_tiny"
     image: str = "bundled:image_vq_tiny"
     audio: str = "bundled:audio_rvq_tiny"
+    sentinels: int = 0  # ids at the end of the vocabulary that stages with objective "denoising" need
+
+    def __post_init__(self) -> None:
+        require(
+            self.sentinels == 0 or self.sentinels > 1,
+            f"tokenizers.sentinels is {self.sentinels}; it must be 0, or at least 2 (the last one hides single codes)",
+        )
 
 
 @dataclass(frozen=True)
@@ -250,6 +259,8 @@ class StageConfig:
     supervise: str = "all"  # which tokens carry loss
     optim: OptimConfig = field(default_factory=OptimConfig)
     tokens: int = 0  # a budget instead of steps (which is then 0): every place of a row counts, padding included
+    objective: str = "causal"  # "denoising": the mixture of denoisers; see docs/denoising.md
+    denoising: DenoisingConfig = field(default_factory=DenoisingConfig)
     micro_batches: int = 1  # parts that a batch is computed in, one after another, for less memory
 
     def __post_init__(self) -> None:
@@ -267,6 +278,12 @@ class StageConfig:
         )
         require_choice(f"stage {self.name!r}: style", self.style, STYLES)
         require_choice(f"stage {self.name!r}: supervise", self.supervise, SUPERVISION)
+        require_choice(f"stage {self.name!r}: objective", self.objective, OBJECTIVES)
+        require(
+            self.objective == "causal" or (self.style == "base" and self.supervise == "all"),
+            f"stage {self.name!r}: objective {self.objective!r} says itself what carries loss: it needs style='base' "
+            "and supervise='all'",
+        )
         require(
             bool(self.mixture) != bool(self.composition),
             f"stage {self.name!r}: set either mixture or composition, not {'both' if self.mixture else 'neither'}",
@@ -314,9 +331,10 @@ class DataConfig:
     records_dir: str = "data/quickstart"
     length: int = 384  # tokens a row
     prefetch: int = 2  # batches prepared ahead by threads
-    packing: str = "first_fit"  # "window": fuller rows, chosen from a window of waiting examples
+    packing: str = "first_fit"  # "window": fuller rows, from a window of waiting examples; "pairs": at most two a row
     packing_bins: int = 16  # first_fit: rows kept open at once
     packing_window: int = 128  # window: examples that wait for their row
+    packing_pool: int = 10  # pairs: examples that wait for a partner
     system_prompt: str = ""  # chat style; empty: the recipe's own
     keep_media: tuple[str, ...] = ()  # "image", "audio", "mask": in the records too, for encoders that look at them
 
@@ -328,6 +346,7 @@ class DataConfig:
             require_choice("data.keep_media", name, ("image", "audio", "mask"))
         require(self.packing_bins > 0, f"data.packing_bins is {self.packing_bins}; it must be positive")
         require(self.packing_window > 0, f"data.packing_window is {self.packing_window}; it must be positive")
+        require(self.packing_pool > 0, f"data.packing_pool is {self.packing_pool}; it must be positive")
 
 
 @dataclass(frozen=True)
@@ -495,6 +514,12 @@ class RunConfig:
         require(
             all(n and n.replace("_", "").replace("-", "").isalnum() for n in names),
             f"stage names name folders: {names}",
+        )
+        denoising = [stage.name for stage in self.stages if stage.objective == "denoising"]
+        require(
+            not denoising or self.tokenizers.sentinels > 0,
+            f"stage {denoising[:1]}: objective 'denoising' needs sentinels in the vocabulary, and tokenizers.sentinels "
+            "is 0; set it, to 100 say, for the whole run",
         )
 
     def with_steps(self) -> RunConfig:

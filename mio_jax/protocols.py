@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -66,6 +66,16 @@ class RowFormat(Protocol):
         Raises MioError if the examples do not fit.
         """
         ...
+class DenoisingIds(NamedTuple):
+    """Ids that the mixture of denoisers puts into sequences.
+
+    sentinels: one stands for each hidden span; mask: stands for every hidden code of an image or a sound.
+    prefixes: (modality, paradigm) -> int32 ids that an example of that kind begins with.
+    """
+
+    sentinels: tuple[int, ...]
+    mask: int
+    prefixes: Mapping[tuple[str, str], np.ndarray]
 
 
 class Generated(NamedTuple):
@@ -221,6 +231,8 @@ class Recipe(Protocol):
 
     def rows(self, config: RunConfig) -> RowFormat:
         """What a row of a batch is made of."""
+    def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
+        """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
         ...
 
     def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...

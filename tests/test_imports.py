@@ -19,7 +19,7 @@ SOURCES = {"mio_jax": ROOT / "mio_jax", "mio_tokenizers": ROOT / "tokenizers" / 
 
 # Importable from everywhere; they themselves import only each other.
 BASE = ("mio_jax.errors", "mio_jax.config", "mio_jax.config_loading", "mio_jax.protocols", "mio_jax.version")
-BASE += ("mio_jax.config_gin", "mio_jax.config_origins")
+BASE += ("mio_jax.config_gin", "mio_jax.config_origins", "mio_jax.config_denoising")
 
 # Layer -> what it may import beside itself and BASE. Nothing imports upwards.
 LAYERS: dict[str, tuple[str, ...]] = {

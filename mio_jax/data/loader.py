@@ -24,6 +24,7 @@ import numpy as np
 
 from mio_jax.config import DataConfig, RunConfig, StageConfig
 from mio_jax.data.packing import FirstFit, SequenceRows, shown
+from mio_jax.data.pairing import StreamingPairer
 from mio_jax.data.records import Record, RecordReader, check_manifest, read_manifest
 from mio_jax.data.registry import Task, lookup, records_dir_of
 from mio_jax.data.window_packing import WindowPacker
@@ -31,6 +32,7 @@ from mio_jax.errors import MioError
 from mio_jax.protocols import RowFormat, Segment
 
 Encode = Callable[[list[Segment]], Any]  # -> an example, as the row format takes it
+Corrupt = Callable[[Any, np.random.Generator], Any]  # example -> what the objective makes of it; None: nothing
 State = dict[str, Any]
 
 # A task of which not one of so many examples fits in a row (or passes its own `where`) will never feed a batch.
@@ -47,12 +49,14 @@ def make_loader(
     row_format: RowFormat | None = None,
     mine: Collection[int] | None = None,
     fingerprints: Mapping[str, str] | None = None,
+    corrupt: Corrupt | None = None,
 ) -> BatchIterator:
     """Rows `mine` (default: all) of every batch of a stage: dicts of [rows, ...], see `row_format`.
 
     Only the records of these rows are read. `encode` turns segments into one example; `row_format` puts examples into
     rows, by default sequences of `data.length` tokens (`packing.ROW_DTYPES`); `fingerprints` (by modality) are those of
-    the tokenizers in use, by default of those that the config names.
+    the tokenizers in use, by default of those that the config names. `corrupt` makes of every encoded example what the
+    stage's objective trains, with the example's own generator; None from it leaves the example out.
 
     Raises:
       MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture.
@@ -69,7 +73,7 @@ def make_loader(
     counts: dict[str, TaskCount] = {}
     at = 0
     for number, (name, share) in enumerate(parts):
-        streams = _task_streams(stage, name, encode, row_format, f"{seed}/{number}", fingerprints, counts)
+        streams = _task_streams(stage, name, encode, corrupt, row_format, f"{seed}/{number}", fingerprints, counts)
         for row in range(share):
             if at in wanted:
                 rows[at] = RowStream(_mix_row(streams, row, share), config.data, row_format)
@@ -77,10 +81,12 @@ def make_loader(
     return BatchIterator(rows, counts, config.data.prefetch)
 
 
-def make_packer(data: DataConfig, row_format: RowFormat) -> FirstFit[int] | WindowPacker[int]:
+def make_packer(data: DataConfig, row_format: RowFormat) -> FirstFit[int] | WindowPacker[int] | StreamingPairer[int]:
     """An empty packer of the kind that the config names."""
     if data.packing == "window":
         return WindowPacker(row_format.budgets, data.packing_window, row_format.sizes)
+    if data.packing == "pairs":
+        return StreamingPairer(row_format.budgets, data.packing_pool, row_format.sizes)
     return FirstFit(row_format.budgets, data.packing_bins, row_format.sizes)
 
 
@@ -113,6 +119,7 @@ def _task_streams(
     stage: StageConfig,
     name: str,
     encode: Encode,
+    corrupt: Corrupt | None,
     row_format: RowFormat,
     salt: str,
     fingerprints: Mapping[str, str],
@@ -132,20 +139,25 @@ def _task_streams(
             grain.MapDataset.source(reader)
             .shuffle(seed=seed)
             .repeat()
-            .random_map(_formatter(task, stage.style, encode, row_format, count), seed=seed ^ 1)
+            .random_map(_formatter(task, stage.style, encode, corrupt, row_format, count), seed=seed ^ 1)
         )
         streams.append((dataset, rate))
     return streams
 
 
 def _formatter(
-    task: Task, style: str, encode: Encode, row_format: RowFormat, count: TaskCount
+    task: Task, style: str, encode: Encode, corrupt: Corrupt | None, row_format: RowFormat, count: TaskCount
 ) -> Callable[[Record, np.random.Generator], Any]:
     def format_record(record: Record, rng: np.random.Generator) -> Any:
         if task.where is not None and not task.where(record):
             count.skip()
             return None
         example = encode(task.formatter(record, rng, style))
+        if corrupt is not None and example is not None:
+            example = corrupt(example, rng)
+        if example is None:
+            count.skip()
+            return None
         sizes = row_format.sizes(example)
         if any(size > budget for size, budget in zip(sizes, row_format.budgets, strict=True)):
             count.drop(sizes)

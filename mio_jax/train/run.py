@@ -16,7 +16,7 @@ from mio_jax.config import MeshConfig, RunConfig
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.parallel import make_mesh, rules_of
-from mio_jax.protocols import Recipe, load_recipe
+from mio_jax.protocols import DenoisingIds, Recipe, load_recipe
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, load_config
@@ -45,6 +45,13 @@ def assemble(config: RunConfig) -> Parts:
     tokenizers = load_set(config.tokenizers)
     space = recipe.token_space(tokenizers)
     return Parts(recipe, tokenizers, space, recipe.resolve_model(config.model, space))
+
+
+def denoising_ids(parts: Parts) -> DenoisingIds:
+    """What the recipe puts into denoised sequences. Raises MioError for a recipe or vocabulary without any."""
+    if not hasattr(parts.recipe, "denoising_ids"):
+        raise MioError("this recipe has no denoising_ids: train it with objective='causal', or give it some")
+    return parts.recipe.denoising_ids(parts.tokenizers, parts.space)
 
 
 class Run(NamedTuple):

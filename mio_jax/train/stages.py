@@ -31,7 +31,7 @@ from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import Optimizer, make_optimizer
 from mio_jax.train.processes import Alone, SilentMetrics, SilentProgress, Together, place
 from mio_jax.train.progress import RunProgress, short
-from mio_jax.train.run import Parts, assemble
+from mio_jax.train.run import Parts, assemble, denoising_ids
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, stage_dir
 from mio_jax.train.signals import StopRequest
 from mio_jax.train.state import Plan, State, abstract_state, new_params, new_state, plan_model
@@ -225,6 +225,7 @@ class _Training:
         return state["params"]
 
     def _loader(self, index: int, mine: list[int]) -> Loader:
+        from mio_jax.data.denoised_examples import DenoisedExamples
         from mio_jax.data.loader import make_loader
 
         config, stage, parts = self._config, self._config.stages[index], self._parts
@@ -236,10 +237,14 @@ class _Training:
             supervise=stage.supervise,
             system=config.data.system_prompt,
         )
+        corrupt = None
+        if stage.objective == "denoising":
+            corrupt = DenoisedExamples(parts.space, denoising_ids(parts), stage.denoising)
         return make_loader(
             config,
             stage,
             encode,
+            corrupt=corrupt,
             seed=stage_seed(config.seed, index),
             row_format=parts.recipe.rows(config),
             mine=mine,

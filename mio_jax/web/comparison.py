@@ -111,20 +111,39 @@ def colour(index: int) -> str:
     return f"hsl({index * HUES % 360:.0f} 65% 50%)"
 
 
-def chart(entries: Sequence[Entry]) -> str:
+def figure(title: str, entries: Sequence[Entry]) -> str:
+    """An SVG file: loss of the last stage of every run, with the runs' names in their colours. "" if none has begun."""
+    drawn = chart(entries, last_stage=True)
+    names = "".join(
+        f'<text x="{WIDTH - RIGHT - 8}" y="{TOP + 18 * index}" text-anchor="end" style="fill:{colour(index)}">'
+        f"{html.escape(entry.name)}</text>"
+        for index, entry in enumerate(entries)
+        if entry.files is not None
+    )
+    style = (
+        "svg{background:#fff} text{font:12px system-ui,sans-serif} .grid{stroke:#8884} .line{fill:none;stroke-width:2}"
+    )
+    head = f'<text x="{LEFT}" y="18" style="font-weight:700">{html.escape(title)}</text>{names}'
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" '
+    return drawn.replace("<svg ", opening, 1).replace("</title>", f"</title><style>{style}</style>{head}", 1)
+
+
+def chart(entries: Sequence[Entry], last_stage: bool = False) -> str:
     """Smoothed loss over all tokens against the run's step, one line a run; nothing if no run has begun."""
     curves: list[tuple[int, str, Series]] = []
     for index, entry in enumerate(entries):
-        series = loss_series(entry.files.stages) if entry.files else []
+        stages = entry.files.stages if entry.files else ()
+        series = loss_series(stages[-1:] if last_stage else stages)
         curves.extend((index, entry.name, thin(s)) for s in series if s.name == "all tokens")
     if not curves:
         return ""
-    last = max(max(s.steps) for _, _, s in curves)
+    first = min(min(s.steps) for _, _, s in curves) - 1 if last_stage else 0
+    last = max(max(s.steps) for _, _, s in curves) - first
     every = sorted(v for _, _, s in curves for v in s.values)
     top = 1.06 * every[min(len(every) - 1, math.floor(0.99 * len(every)))] or 1.0
 
     def x(step: float) -> float:
-        return LEFT + step / last * (WIDTH - LEFT - RIGHT)
+        return LEFT + (step - first) / last * (WIDTH - LEFT - RIGHT)
 
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - min(1.0, value / top) * (HEIGHT - TOP - BOTTOM)
@@ -136,7 +155,7 @@ def chart(entries: Sequence[Entry]) -> str:
             f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
         )
     for step in ticks(last):
-        parts.append(f'<text x="{x(step):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{step:g}</text>')
+        parts.append(f'<text x="{x(first + step):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{step:g}</text>')
     for index, name, s in curves:
         points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(s.steps, smooth(s.values), strict=True))
         parts.append(

@@ -69,7 +69,7 @@ class Bytes:
 
 
 def tokenizers(image: Any = None) -> Any:
-    made = SimpleNamespace(text=Bytes(), image=image or BlockMeans(), audio=Loudness())
+    made = SimpleNamespace(text=Bytes(), image=image or BlockMeans(), audio=Loudness(), sentinels=0)
     made.fingerprints = {name: getattr(made, name).fingerprint for name in ("text", "image", "audio")}
     return made
 

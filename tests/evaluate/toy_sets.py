@@ -68,7 +68,7 @@ class Notes:
 def tokenizers() -> Any:
     text = ByteText()
     text.fingerprint = fingerprint_of("bytes", {})  # type: ignore[attr-defined]
-    made = SimpleNamespace(text=text, image=Mosaic(), audio=Notes())
+    made = SimpleNamespace(text=text, image=Mosaic(), audio=Notes(), sentinels=0)
     made.fingerprints = {name: getattr(made, name).fingerprint for name in ("text", "image", "audio")}
     return made
 

@@ -91,6 +91,7 @@ class TokenizerSet:
     text: Any
     image: Any
     audio: Any
+    sentinels: int = 0  # extra ids that a recipe puts at the end of its vocabulary; they encode nothing
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -105,4 +106,4 @@ def load_set(config: TokenizersConfig) -> TokenizerSet:
             raise MioError(
                 f"tokenizers.{name} is {getattr(config, name)!r}, which is a tokenizer of {tokenizer.modality}"
             )
-    return TokenizerSet(**made)
+    return TokenizerSet(**made, sentinels=config.sentinels)

@@ -24,6 +24,7 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "encode_prompt": "features",
     "encode_answer": "features",
     "rows": "features",
+    "denoising_ids": "denoising",
     "parse": "features",
     "grammar": "generation",
     "prompt": "generation",

@@ -25,6 +25,7 @@ YI_SPECIALS = ((UNK, 0), (BOS, 1), (EOS, 2), (TURN_OPEN, 6), (TURN_CLOSE, 7))  #
 ADDED_TOKENS = ("[SPCH]", SPEECH_CLOSE, "[IMG]", SPEECH_OPEN, IMAGE_CLOSE, IMAGE_OPEN)  # in the checkpoints' order
 
 IMAGE_FORMAT, SPEECH_FORMAT, LOCATION_FORMAT = "<img{}>", "<spch{}>", "<loc{}>"
+SENTINEL_FORMAT = "<extra_id_{}>"
 
 PUBLISHED_TEXT_VOCAB = 64000  # Yi's tokenizer
 PUBLISHED_IMAGE_CODES, PUBLISHED_IMAGE_LENGTH = 8192, 32  # SEED-Tokenizer 2
@@ -39,6 +40,7 @@ def mio_token_space(
     speech_layers: int = PUBLISHED_SPEECH_LAYERS,
     order: tuple[str, ...] = ("image", "speech"),
     locations: int = 0,
+    sentinels: int = 0,
     specials: tuple[tuple[str, int], ...] = YI_SPECIALS,
     name: str = "mio",
 ) -> TokenSpace:
@@ -50,12 +52,13 @@ def mio_token_space(
       speech_codes: ids of all layers together; `speech_layers` equal layers follow one another.
       order: of the two code blocks behind the added tokens.
       locations: extra ids for boxes and points at the very end (0: none; the published models have none).
+      sentinels: ids behind these that stand for hidden spans (0: none; for training with a mixture of denoisers).
     Raises:
       MioError: an order that is not a permutation of image and speech, or sizes that make no table.
     """
     if sorted(order) != ["image", "speech"]:
         raise MioError(f"token space {name!r}: order is {order}; it must name 'image' and 'speech' once each")
-    if min(text_vocab, image_codes, image_length, speech_codes, speech_layers) <= 0 or locations < 0:
+    if min(text_vocab, image_codes, image_length, speech_codes, speech_layers) <= 0 or min(locations, sentinels) < 0:
         raise MioError(f"token space {name!r}: all sizes must be positive")
     at = text_vocab
     added = tuple((token, at + i) for i, token in enumerate(ADDED_TOKENS))
@@ -69,6 +72,9 @@ def mio_token_space(
         at = blocks[-1].stop
     if locations:
         blocks.append(Block("location", "text", at, locations, 1, LOCATION_FORMAT))
+        at = blocks[-1].stop
+    if sentinels:
+        blocks.append(Block("sentinel", "text", at, sentinels, 1, SENTINEL_FORMAT))
     ids = dict(specials + added)
     for token in (BOS, EOS):
         if token not in ids:
@@ -110,6 +116,7 @@ def token_space(tokenizers: Any) -> TokenSpace:
         # Layers of a block are equally large; of a codec whose layers are not, the smaller ones leave ids unused.
         speech_codes=max(audio.layer_sizes) * audio.n_q,
         speech_layers=audio.n_q,
+        sentinels=tokenizers.sentinels,
     )
 
 

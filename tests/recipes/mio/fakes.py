@@ -32,6 +32,7 @@ def tokenizers() -> Any:
         text=ByteText(),
         image=SimpleNamespace(vocab_size=10, tokens=4),
         audio=SimpleNamespace(layer_sizes=(5, 5), n_q=2),
+        sentinels=0,
     )
 
 
