@@ -21,7 +21,10 @@ CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "audio_rvq": "mio_tokenizers.audio:AudioTokenizer",
 }
 CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"
-FORMS = "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE or location:BINS[:point]"
+FORMS = (
+    "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE, location:BINS[:point] or "
+    "unified_io2:FILE.model"
+)
 
 
 def bundled() -> dict[str, Path]:
@@ -30,7 +33,7 @@ def bundled() -> dict[str, Path]:
 
 
 def load(spec: str) -> Tokenizer:
-    """The tokenizer that `spec` names: "bundled:NAME", a path, "codec2:700C" or "location:BINS".
+    """The tokenizer that `spec` names: "bundled:NAME", a path, "codec2:700C", "location:BINS", "unified_io2:FILE".
 
     A tokenizer is loaded once for each file and kept as long as the file does not change.
 
@@ -54,6 +57,10 @@ def load(spec: str) -> Tokenizer:
         if not bins.isdecimal():
             raise MioError(f"tokenizer {spec!r}: BINS must be a whole number, as in location:1000")
         return LocationTokenizer(int(bins), kind or "box")
+    if scheme == "unified_io2" and colon:  # a SentencePiece file, edited on loading
+        from mio_tokenizers.text import ExtendedTextTokenizer
+
+        return ExtendedTextTokenizer.load(rest)
     path = Path(spec)
     if path.suffix not in SUFFIXES:
         raise MioError(f"unknown tokenizer {spec!r}; it must be {FORMS}")

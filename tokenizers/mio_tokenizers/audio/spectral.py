@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def hann(length: int) -> np.ndarray:
-    """The periodic Hann window, float32 [length]."""
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
+def hann(length: int, symmetric: bool = False) -> np.ndarray:
+    """The Hann window, float32 [length]: periodic, or symmetric (its last value equals its first)."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / (length - symmetric))).astype(np.float32)
 
 
 def frames_of(x: jax.Array, size: int, hop: int) -> jax.Array:
@@ -36,12 +36,35 @@ def magnitude(x: jax.Array, n_fft: int, hop: int, floor: float = 0.0) -> jax.Arr
     return jnp.sqrt(jnp.real(spectrum) ** 2 + jnp.imag(spectrum) ** 2 + floor)
 
 
+def _htk(hertz: np.ndarray) -> np.ndarray:
+    return 2595 * np.log10(1 + hertz / 700)
+
+
+def _htk_inverse(mel: np.ndarray) -> np.ndarray:
+    return 700 * (10 ** (mel / 2595) - 1)
+
+
+# Slaney's scale: 200/3 Hz a mel below 1 kHz (15 mel), and 27 mel for each factor of 6.4 above.
+def _slaney(hertz: np.ndarray) -> np.ndarray:
+    return np.where(hertz < 1000, hertz * 3 / 200, 15 + 27 * np.log(np.maximum(hertz, 1000) / 1000) / np.log(6.4))
+
+
+def _slaney_inverse(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
+
+
+MEL_SCALES = {"htk": (_htk, _htk_inverse), "slaney": (_slaney, _slaney_inverse)}
+
+
 @functools.lru_cache(maxsize=32)
-def mel_filters(n_fft: int, mels: int, rate: int, low: float = 0.0, high: float | None = None) -> np.ndarray:
-    """Triangles evenly spaced on the HTK mel scale, of unit area (Slaney's norm). float32 [n_fft // 2 + 1, mels]."""
+def mel_filters(
+    n_fft: int, mels: int, rate: int, low: float = 0.0, high: float | None = None, scale: str = "htk"
+) -> np.ndarray:
+    """Triangles evenly spaced on a mel scale, of unit area (Slaney's norm). float32 [n_fft // 2 + 1, mels]."""
     high = rate / 2 if high is None else high
-    ends = 2595 * np.log10(1 + np.array([low, high]) / 700)
-    centres = 700 * (10 ** (np.linspace(ends[0], ends[1], mels + 2) / 2595) - 1)
+    to_mel, to_hertz = MEL_SCALES[scale]
+    ends = to_mel(np.array([low, high]))
+    centres = to_hertz(np.linspace(ends[0], ends[1], mels + 2))
     return _triangles(n_fft, rate, centres) * np.float32(2 / (centres[2:] - centres[:-2]))
 
 

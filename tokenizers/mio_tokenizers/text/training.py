@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from mio_jax.config import require
+from mio_jax.config import require, require_choice
 from mio_jax.errors import MioError
-from mio_tokenizers.text.tokenizer import BOS, EOS, SPECIALS, UNK, TextTokenizer
+from mio_tokenizers.text.tokenizer import SPECIALS, TextTokenizer
 from mio_tokenizers.training.config import TokenizerTrainConfig
 from mio_tokenizers.training.kinds import Media, select
 
 BYTES = 256
+LLAMA_SPECIALS = ("<unk>", "<s>", "</s>")
+# What stands at the first ids, and whether a text is taken to begin with a space.
+LAYOUTS = ("yi", "llama")
 SEPARATOR = b"\x1e"  # between the texts of a blob, as `mio_jax.data.media_arrays` packs them
 
 
@@ -25,7 +28,8 @@ SEPARATOR = b"\x1e"  # between the texts of a blob, as `mio_jax.data.media_array
 class TextTrainConfig(TokenizerTrainConfig):
     """`shares` says how much of the training text each entry of `media` makes up (empty: by their lengths).
 
-    `sentences` are texts from the config itself (prompt templates), with their own share.
+    `sentences` are texts from the config itself (prompt templates), with their own share. `layout` "yi": special
+    strings at Yi's ids, texts as they are; "llama": <unk>, <s>, </s>, then bytes, a space put before a text.
     """
 
     kind: str = "text"
@@ -35,9 +39,11 @@ class TextTrainConfig(TokenizerTrainConfig):
     sentences_share: float = 0.0
     corpus_characters: int = 2_000_000
     character_coverage: float = 0.998  # rarer characters are left to the byte pieces
+    layout: str = "yi"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_choice("layout", self.layout, LAYOUTS)
         require(
             self.vocab_size > BYTES + len(SPECIALS),
             f"vocab_size is {self.vocab_size}; it must exceed {BYTES + len(SPECIALS)} (bytes and specials)",
@@ -90,6 +96,8 @@ def train(config: TextTrainConfig, media: Media) -> TextTokenizer:
     import sentencepiece
 
     model = io.BytesIO()
+    yi = config.layout == "yi"
+    specials = SPECIALS if yi else LLAMA_SPECIALS
     try:
         sentencepiece.SentencePieceTrainer.Train(
             sentence_iterator=corpus(config, media),
@@ -100,17 +108,17 @@ def train(config: TextTrainConfig, media: Media) -> TextTokenizer:
             byte_fallback=True,
             split_digits=True,
             normalization_rule_name="identity",
-            add_dummy_prefix=False,
+            add_dummy_prefix=not yi,
             remove_extra_whitespaces=False,
             allow_whitespace_only_pieces=True,
             unk_id=0,
             bos_id=1,
             eos_id=2,
             pad_id=-1,
-            unk_piece=UNK,
-            bos_piece=BOS,
-            eos_piece=EOS,
-            control_symbols=list(SPECIALS[3:]),
+            unk_piece=specials[0],
+            bos_piece=specials[1],
+            eos_piece=specials[2],
+            control_symbols=list(specials[3:]),
             max_sentence_length=1 << 20,
             shuffle_input_sentence=False,
             num_threads=1,  # one order of additions: the same model everywhere
@@ -119,7 +127,7 @@ def train(config: TextTrainConfig, media: Media) -> TextTokenizer:
     except RuntimeError as error:
         raise MioError(f"SentencePiece could not train {config.name!r}: {error}") from error
     tokenizer = TextTokenizer(model.getvalue())
-    wrong = [s for i, s in enumerate(SPECIALS) if tokenizer.specials.get(s) != i]
+    wrong = [s for i, s in enumerate(specials) if tokenizer.specials.get(s) != i]
     if wrong:
         raise MioError(
             f"the trained model has {wrong[0]!r} at id {tokenizer.specials.get(wrong[0])}; expected its place"
@@ -135,7 +143,7 @@ def train(config: TextTrainConfig, media: Media) -> TextTokenizer:
 def evaluate(config: TextTrainConfig, tokenizer: TextTokenizer, media: Media) -> dict[str, Any]:
     """Held-out texts: characters a token, share of byte tokens, share of texts that come back unchanged (must be 1)."""
     figures = {}
-    bytes_from = tokenizer.encode("\x00")[0]  # byte pieces are one run of 256 ids
+    bytes_from = tokenizer.encode("\x00")[-1]  # byte pieces are one run of 256 ids
     for name, blob in zip(config.media, select(media, config, "test"), strict=True):
         texts = texts_of(blob, name)
         ids = [tokenizer.encode(text) for text in texts]
