@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from mio_jax.nn.base import Module, ones
+from mio_jax.nn.base import Module, Param, ones
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -51,3 +51,26 @@ class RMSNorm(Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return rms_norm(x, self.scale[...], self.eps)
+
+
+def layer_norm(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, eps: float) -> jax.Array:
+    """(x - mean) / deviation * scale + bias over the last axis, in x's dtype; statistics are taken in float32."""
+    y = x.astype(jnp.float32)
+    y = y - jnp.mean(y, axis=-1, keepdims=True)
+    y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps)
+    y = y if scale is None else y * scale.astype(jnp.float32)
+    y = y if bias is None else y + bias.astype(jnp.float32)
+    return y.astype(x.dtype)
+
+
+class LayerNorm(Module):
+    """`layer_norm` with a learned scale and bias, or without one of them."""
+
+    def __init__(self, dim: int, eps: float, *, scale: bool = True, bias: bool = True) -> None:
+        self.scale = ones((dim,), ("norm",)) if scale else None
+        self.bias = Param(jnp.zeros((dim,), jnp.float32), axes=("norm",)) if bias else None
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = None if self.scale is None else self.scale[...]
+        return layer_norm(x, scale, None if self.bias is None else self.bias[...], self.eps)
