@@ -66,6 +66,8 @@ class RowFormat(Protocol):
         Raises MioError if the examples do not fit.
         """
         ...
+
+
 class DenoisingIds(NamedTuple):
     """Ids that the mixture of denoisers puts into sequences.
 
@@ -231,6 +233,7 @@ class Recipe(Protocol):
 
     def rows(self, config: RunConfig) -> RowFormat:
         """What a row of a batch is made of."""
+
     def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
         """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
         ...

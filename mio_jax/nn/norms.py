@@ -53,19 +53,27 @@ class RMSNorm(Module):
         return rms_norm(x, self.scale[...], self.eps)
 
 
-class LayerNorm(Module):
-    """(x - mean) / standard deviation * scale + bias over the last axis, in x's dtype; statistics in float32."""
+def layer_norm(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, eps: float) -> jax.Array:
+    """(x - mean) / deviation * scale + bias over the last axis, in x's dtype; statistics are taken in float32."""
+    y = x.astype(jnp.float32)
+    y = y - jnp.mean(y, axis=-1, keepdims=True)
+    y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps)
+    y = y if scale is None else y * scale.astype(jnp.float32)
+    y = y if bias is None else y + bias.astype(jnp.float32)
+    return y.astype(x.dtype)
 
-    def __init__(self, dim: int, eps: float) -> None:
-        self.scale = ones((dim,), ("norm",))
-        self.bias = zeros((dim,), ("norm",))
+
+class LayerNorm(Module):
+    """`layer_norm` with a learned scale and bias, or without one of them."""
+
+    def __init__(self, dim: int, eps: float, *, scale: bool = True, bias: bool = True) -> None:
+        self.scale = ones((dim,), ("norm",)) if scale else None
+        self.bias = zeros((dim,), ("norm",)) if bias else None
         self.eps = eps
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x.astype(jnp.float32)
-        y = y - y.mean(axis=-1, keepdims=True)
-        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
-        return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+        scale = None if self.scale is None else self.scale[...]
+        return layer_norm(x, scale, None if self.bias is None else self.bias[...], self.eps)
 
 
 def unit_norm(x: jax.Array, eps: float = 1e-12) -> jax.Array:

@@ -19,7 +19,8 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import apply, init_params, split_model
 from mio_tokenizers import Tokenizer, load
 from mio_tokenizers.image import ImageVQSettings, ImageVQTokenizer, mask_picture, picture_mask, read_image, to_square
-from mio_tokenizers.image.model import ImageVQ, depth_to_space, space_to_depth
+from mio_tokenizers.image.model import ImageVQ
+from mio_tokenizers.layers import depth_to_space, space_to_depth
 from mio_tokenizers.training.checkpoint import read_safetensors, write_safetensors
 from mio_tokenizers.training.image import intersection_over_union
 

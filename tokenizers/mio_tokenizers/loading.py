@@ -18,6 +18,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 SUFFIXES = (".safetensors", ".model")
 CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "image_vq": "mio_tokenizers.image.tokenizer:ImageVQTokenizer",
+    "vqgan": "mio_tokenizers.image.tokenizer:VQGANTokenizer",
     "audio_rvq": "mio_tokenizers.audio:AudioTokenizer",
 }
 CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"

@@ -29,6 +29,16 @@ def straight_through(x: jax.Array, quantised: jax.Array) -> jax.Array:
     return x + jax.lax.stop_gradient(quantised - x)
 
 
+def codebook_loss(x: jax.Array, quantised: jax.Array, *, beta: float, legacy: bool = False) -> jax.Array:
+    """Squared distance that draws the codes to the vectors and the vectors to their codes. Scalar.
+
+    beta: weight of the vectors' way (the commitment); `legacy`: of the codes' way instead, as the first VQGANs had it.
+    """
+    codes_move = jnp.mean((jax.lax.stop_gradient(x) - quantised) ** 2)
+    vectors_move = jnp.mean((x - jax.lax.stop_gradient(quantised)) ** 2)
+    return beta * codes_move + vectors_move if legacy else codes_move + beta * vectors_move
+
+
 class Codebook(NamedTuple):
     """`codes` float32 [n, dim]; `counts` [n] and `sums` [n, dim]: moving averages of use and of what used them."""
 

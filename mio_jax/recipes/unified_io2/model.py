@@ -19,8 +19,16 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, constrain, param
 from mio_jax.nn.encoder_decoder import CrossDecoder, Embedded, Encoder, join
 from mio_jax.nn.layers import Patterns
-from mio_jax.protocols import ModelSizes, StackSizes
-from mio_jax.recipes.unified_io2.inputs import Batch, History, MediaFeatures, Patches, embedded, modality_vector, required
+from mio_jax.protocols import ModelSizes
+from mio_jax.recipes.unified_io2.inputs import (
+    Batch,
+    History,
+    MediaFeatures,
+    Patches,
+    embedded,
+    modality_vector,
+    required,
+)
 from mio_jax.recipes.unified_io2.patterns import decoder_patterns
 from mio_jax.recipes.unified_io2.positions import code_angles, text_angles
 from mio_jax.recipes.unified_io2.presets import preset
@@ -49,7 +57,9 @@ class UnifiedIO2(Module):
         keys = iter(jax.random.split(key, 16))
         tables, media, ins, outs, encoder, decoder = (next(keys) for _ in range(6))
         self.spec = spec
-        needed = [name for name in TARGETS if spec.has("targets", name) or (name == "text" and spec.has("inputs", name))]
+        needed = [
+            name for name in TARGETS if spec.has("targets", name) or (name == "text" and spec.has("inputs", name))
+        ]
         for i, name in enumerate(TARGETS):
             if name in needed:
                 table = param(jax.random.fold_in(tables, i), (spec.vocab(name), spec.dim), ("vocab", "embed"), 1.0)
@@ -109,7 +119,12 @@ class UnifiedIO2(Module):
         segments = said.segments * len(TARGETS) + TARGETS.index(name)
         vector = getattr(self, f"target_{name}").modality_embedding
         return embedded(
-            self.spec, self.lookup(name, said.inputs), vector, said.mask, self.target_angles(name, said.positions), segments
+            self.spec,
+            self.lookup(name, said.inputs),
+            vector,
+            said.mask,
+            self.target_angles(name, said.positions),
+            segments,
         )
 
     def target_angles(self, modality: str, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -155,7 +170,9 @@ def _front_end(spec: UnifiedIO2Spec, modality: str, key: jax.Array) -> Any:
 
 def _with_erf(spec: UnifiedIO2Spec) -> UnifiedIO2Spec:
     """The PyTorch port's resampler: exact GELU."""
-    changed = {name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")}
+    changed = {
+        name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")
+    }
     return dataclasses.replace(spec, **changed)
 
 
@@ -187,9 +204,7 @@ def resolve_model(config: ModelConfig, vocab_size: int) -> UnifiedIO2Spec:
             raise MioError(f"model.variants has {variant!r}; there are: {', '.join(VARIANTS)}")
         changes |= VARIANTS[variant]
     # ViTs and resamplers take the remat of the trunk as well: they are as deep.
-    vits = {
-        f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")
-    }
+    vits = {f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")}
     spec = dataclasses.replace(
         spec,
         **changes,

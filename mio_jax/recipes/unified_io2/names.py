@@ -159,9 +159,7 @@ def make_leaves(rows: Iterator[Entry], shapes: Any) -> list[Leaf]:
     for entry in rows:
         shape = get(shapes, entry.path).shape
         stacked = LAYERS in entry.path
-        keys = entry.parts or (
-            tuple(entry.key.format(i) for i in range(shape[0])) if stacked else (entry.key,)
-        )
+        keys = entry.parts or (tuple(entry.key.format(i) for i in range(shape[0])) if stacked else (entry.key,))
         stacked = stacked or bool(entry.parts)
         table = entry.path[-1].endswith("_table")
         leaves.append(Leaf(entry, keys, shape[1:] if stacked else shape, stacked, table))

@@ -8,14 +8,15 @@ about 40 pixels around each code; the decoder looks wider, to join the patches.
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 
 import jax
 
 from mio_jax.config import require
-from mio_jax.nn.base import List, Module, param
+from mio_jax.nn.base import List, Module
 from mio_jax.nn.norms import RMSNorm
+from mio_tokenizers.layers import Conv2d, depth_to_space, space_to_depth
+from mio_tokenizers.quantize import normalise
 
 NORM_EPS = 1e-6
 
@@ -60,47 +61,13 @@ class ImageVQSettings:
     def tokens(self) -> int:
         return self.grid**2
 
+    @property
+    def code_grid(self) -> tuple[int, int]:
+        return self.grid, self.grid
 
-def space_to_depth(x: jax.Array, block: int) -> jax.Array:
-    """[b, h, w, c] -> [b, h/block, w/block, block*block*c]."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h // block, w // block, block * block * c)
-
-
-def depth_to_space(x: jax.Array, block: int) -> jax.Array:
-    """Inverse of `space_to_depth`."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h, w, block, block, c // block**2).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h * block, w * block, c // block**2)
-
-
-class Conv2d(Module):
-    """[b, h, w, inputs] -> [b, h/stride, w/stride, outputs], same padding."""
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        key: jax.Array,
-        *,
-        stride: int = 1,
-        gain: float = 1.0,
-        bias: float = 0.0,
-    ) -> None:
-        """`gain`, `bias`: standard deviation of an output for unit inputs, and of the initial bias."""
-        kernel_key, bias_key = jax.random.split(key)
-        scale = gain / math.sqrt(inputs * kernel * kernel)
-        self.kernel = param(kernel_key, (kernel, kernel, inputs, outputs), (None, None, None, None), scale)
-        self.bias = param(bias_key, (outputs,), (None,), bias)
-        self.stride = stride
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = jax.lax.conv_general_dilated(
-            x, self.kernel[...], (self.stride, self.stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return y + self.bias[...]
+    @property
+    def unit_codes(self) -> bool:
+        return False  # its codebook is kept at unit length while it is learned
 
 
 class ResBlock(Module):
@@ -176,3 +143,11 @@ class ImageVQ(Module):
         encoder_key, decoder_key = jax.random.split(key)
         self.encoder = Encoder(settings, encoder_key)
         self.decoder = Decoder(settings, decoder_key)
+
+    def latents(self, pictures: jax.Array) -> jax.Array:
+        """Pictures [b, size, size, 3] in [0, 1] -> [b, grid, grid, code_dim] of unit length."""
+        return normalise(self.encoder(pictures))
+
+    def rebuild(self, vectors: jax.Array) -> jax.Array:
+        """Inverse of `latents`, not clipped."""
+        return self.decoder(vectors)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.nn.base import List, Module
-from mio_tokenizers.image.model import Conv2d, space_to_depth
+from mio_tokenizers.layers import Conv2d, space_to_depth
 
 
 def gradients(x: jax.Array) -> tuple[jax.Array, jax.Array]:
