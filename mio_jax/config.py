@@ -329,7 +329,10 @@ class DataConfig:
     """Where token records lie and how rows are made from them."""
 
     records_dir: str = "data/quickstart"
-    length: int = 384  # tokens a row
+    length: int = 384  # tokens a row, of all its sequences together
+    budgets: tuple[int, ...] = ()  # of each sequence of a row, where a model has several (inputs, targets)
+    row_examples: int = 8  # at most, where a model's front ends see them one by one
+    text_length: int = 512  # tokens of a text, where texts are sequences of their own
     prefetch: int = 2  # batches prepared ahead by threads
     packing: str = "first_fit"  # "window": fuller rows, from a window of waiting examples; "pairs": at most two a row
     packing_bins: int = 16  # first_fit: rows kept open at once
@@ -340,6 +343,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(self.length > 1, f"data.length is {self.length}; it must be at least 2")
+        require(
+            not self.budgets or sum(self.budgets) == self.length,
+            f"data.budgets are {self.budgets}, together {sum(self.budgets)}; they must make up data.length, {self.length}",
+        )
+        require(self.row_examples > 0, f"data.row_examples is {self.row_examples}; it must be positive")
+        require(self.text_length > 1, f"data.text_length is {self.text_length}; it must be at least 2")
         require(self.prefetch >= 0, f"data.prefetch is {self.prefetch}; it must be 0 or more")
         require_choice("data.packing", self.packing, PACKINGS)
         for name in self.keep_media:

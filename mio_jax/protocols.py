@@ -181,6 +181,30 @@ class DecodingEngine(Protocol):
         ...
 
 
+class EncodedDecoding(Protocol):
+    """What decoding needs to know of a recipe whose model encodes its inputs first (`Recipe.decoding`)."""
+
+    def batch(self, prompts: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Prompts of `Recipe.encode_prompt` -> what the encoder reads, [prompts, ...] each."""
+        ...
+
+    def bind(self, model: Any, modality: str, batch: dict[str, jax.Array]) -> Model:
+        """The decoder of one modality over the encoded batch; its sequences begin with the start token, id 0."""
+        ...
+
+    def length(self, modality: str) -> int:
+        """Tokens of an answer of this modality; 0: it ends with the end mark."""
+        ...
+
+    def ids(self, modality: str, tokens: np.ndarray) -> np.ndarray:
+        """What the decoder says -> ids of the token space."""
+        ...
+
+    def tokens(self, ids: np.ndarray) -> tuple[str, np.ndarray]:
+        """Ids of the token space, all of one modality -> it, and what its decoder says."""
+        ...
+
+
 class Recipe(Protocol):
     """The public names of a recipe package."""
 
@@ -236,6 +260,10 @@ class Recipe(Protocol):
 
     def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
         """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
+        ...
+
+    def segment(self, kind: str, media: Any, tokenizers: Any) -> Segment:
+        """A user's text ("text"), picture ("image") or sound ("audio") as part of a prompt."""
         ...
 
     def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mio_jax.generate.sampling import SamplingConfig
+    from mio_jax.train.run import Run
 
 SUMMARY = "any modality out of any modality, from a trained run"
 
@@ -90,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
             raise MioError(
                 "--ask words a chat turn; this run's last stage continues text: add --chat, or leave --ask out"
             )
-        asked, usual = run_.recipe.ask(args.ask, tokenize([*content, *loose], run_.tokenizers))
+        asked, usual = run_.recipe.ask(args.ask, segments_of([*content, *loose], run_))
         begins = begins or usual
     else:
-        asked = tokenize(arrange(content, loose, style), run_.tokenizers)
+        asked = segments_of(arrange(content, loose, style), run_)
     sampling = sampling_of(args, run_.recipe, begins)
     segments = run_.recipe.prompt(asked, style)
     prompt = run_.recipe.encode_prompt(segments, run_.tokenizers, run_.space, system=run_.config.data.system_prompt)
@@ -188,11 +189,9 @@ def arrange(content: Content, loose: Content, style: str) -> Content:
     return [*content, *([("text", "\n")] if content else []), *loose]
 
 
-def tokenize(content: Content, tokenizers: Any) -> list[Segment]:
-    """Media become codes."""
-    return [
-        Segment(kind, value if kind == "text" else getattr(tokenizers, kind).encode(value)) for kind, value in content
-    ]
+def segments_of(content: Content, run: Run) -> list[Segment]:
+    """Media as the recipe shows them to its model."""
+    return [run.recipe.segment(kind, value, run.tokenizers) for kind, value in content]
 
 
 def write_response(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mio_jax.generate.encoded_engine import EncodedEngine
 from mio_jax.generate.engine import Engine
 from mio_jax.protocols import DecodingEngine
 
@@ -16,5 +17,8 @@ def engine_of(run: Run) -> DecodingEngine:
 
     Raises MioError if the run's model and vocabulary do not fit each other.
     """
+    decoding = getattr(run.recipe, "decoding", None)  # of models that encode their inputs first
+    if decoding is not None:
+        return EncodedEngine(run.graphdef, run.params, decoding(run.config, run.space), run.space)
     spec = run.recipe.resolve_model(run.config.model, run.space)
     return Engine(run.graphdef, run.params, run.space, spec, run.config.data.length)

@@ -28,6 +28,7 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "parse": "features",
     "grammar": "generation",
     "prompt": "generation",
+    "segment": "generation",
     "ask": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",

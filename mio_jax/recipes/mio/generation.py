@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
@@ -107,3 +107,8 @@ def ask(name: str, content: list[Segment]) -> tuple[list[Segment], str]:
 def stop_strings(style: str) -> tuple[str, ...]:
     """What ends a response besides the end token: the closing of a turn in a chat."""
     return STOP_WORDS if style == "chat" else ()
+
+
+def segment(kind: str, media: Any, tokenizers: Any) -> Segment:
+    """A user's medium as the model reads it: as codes."""
+    return Segment(kind, media if kind == "text" else getattr(tokenizers, kind).encode(media))

@@ -9,9 +9,25 @@ import importlib
 from typing import Any
 
 # It shares its name with the module it is in; see `mio_jax.recipes.mio`.
-from mio_jax.recipes.unified_io2.loss import loss as loss
+from mio_jax.recipes.unified_io2.directions import directions as directions
+from mio_jax.recipes.unified_io2.objective import loss as loss
 
 _EXPORTS = {  # name -> module, imported on first use
+    "token_space": "tokens",
+    "published_space": "tokens",
+    "register_tasks": "tasks",
+    "encode": "features",
+    "encode_prompt": "features",
+    "encode_answer": "features",
+    "parse": "features",
+    "rows": "rows",
+    "ask": "generation",
+    "prompt": "generation",
+    "segment": "generation",
+    "grammar": "generation",
+    "decoding": "generation",
+    "published_sampling": "generation",
+    "stop_strings": "generation",
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",

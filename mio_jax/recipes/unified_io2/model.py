@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.config import ModelConfig
+from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, constrain, param
 from mio_jax.nn.encoder_decoder import CrossDecoder, Embedded, Encoder, join
@@ -32,7 +33,7 @@ from mio_jax.recipes.unified_io2.inputs import (
 from mio_jax.recipes.unified_io2.patterns import decoder_patterns
 from mio_jax.recipes.unified_io2.positions import code_angles, text_angles
 from mio_jax.recipes.unified_io2.presets import preset
-from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
+from mio_jax.recipes.unified_io2.spec import INPUTS, RESERVED, TARGETS, UnifiedIO2Spec
 from mio_jax.recipes.unified_io2.targets import Said, Targets, present, said_codes, said_text
 
 VARIANTS = {  # by `model.variants`: what it sets in the spec
@@ -176,11 +177,11 @@ def _with_erf(spec: UnifiedIO2Spec) -> UnifiedIO2Spec:
     return dataclasses.replace(spec, **changed)
 
 
-def resolve_model(config: ModelConfig, vocab_size: int) -> UnifiedIO2Spec:
+def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
     """The preset with the config's replacements; `depth` is of the encoder and of the decoder.
 
     Args:
-      vocab_size: ids of the text tokenizer; the table has more rows, a multiple of 128 of them.
+      space: the tokenizers' vocabulary. Each modality has a table of its own, whose rows are a multiple of 128.
 
     Raises:
       MioError: an unknown preset or variant, sizes that do not fit, or a setting that this model does not have.
@@ -209,13 +210,20 @@ def resolve_model(config: ModelConfig, vocab_size: int) -> UnifiedIO2Spec:
         spec,
         **changes,
         **vits,
-        text_vocab=-(-vocab_size // 128) * 128,
+        text_vocab=table_rows(space.block("text").size),
+        image_vocab=table_rows(space.block("image").size + RESERVED),
+        audio_vocab=table_rows(space.block("audio").size + RESERVED),
         dtype=config.dtype,
         remat=config.remat,
         attention=config.attention,
         quantize=config.quantize,
     )
     return _with_erf(spec) if "erf_resampler" in config.variants else spec
+
+
+def table_rows(ids: int) -> int:
+    """Rows of a table for so many ids."""
+    return -(-ids // 128) * 128
 
 
 def build_model(spec: UnifiedIO2Spec, key: jax.Array) -> UnifiedIO2:

@@ -61,12 +61,32 @@ TINY = UnifiedIO2Spec(
     audio_grid=(4, 2),
 )
 
+# What `configs/unified_io2/quickstart.py` trains: pictures of 64 x 64 (inputs as 8 x 8 patches, targets as 8 x 8 codes),
+# sounds of a second (64 frames of 128 mels; targets as 25 frames of 4 codes). The ViTs start from nothing, so they learn.
+QUICKSTART = dataclasses.replace(
+    TINY,
+    encoder_depth=4,
+    decoder_depth=5,
+    mlp_dim=352,
+    image_vit=dataclasses.replace(TINY.image_vit, patch_dim=192, positions=65),
+    audio_vit=dataclasses.replace(TINY.audio_vit, positions=34),
+    image_positions=(8, 8),
+    image_grid=(8, 8),
+    image_history_grid=(4, 4),
+    audio_grid=(4, 8),
+    target_image_grid=(8, 8),
+    target_audio_grid=(25, 4),
+    input_modalities=("text", "image", "audio"),
+    trained_encoders=("image", "audio"),
+)
+
 PRESETS: dict[str, UnifiedIO2Spec] = {
     "unified_io2_l": _preset(1024, 16, 64, 2816, 24, (768, 12, 2048)),
     "unified_io2_xl": _preset(2048, 16, 128, 5120, 24, (1024, 16, 4096)),
     "unified_io2_xxl": _preset(3072, 24, 128, 8192, 24, (1024, 16, 4096), qk="cosine"),
     "unified_io2_base": _preset(768, 12, 64, 2048, 12, (768, 12, 3072)),
     "unified_io2_tiny": TINY,
+    "unified_io2_quickstart": QUICKSTART,
 }
 
 

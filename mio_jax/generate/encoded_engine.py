@@ -1,0 +1,108 @@
+"""The engine of models that encode their inputs first: one answer of one modality for each prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mio_jax.data.token_space import TokenSpace
+from mio_jax.errors import MioError
+from mio_jax.generate.encoded import generate_encoded, score_encoded
+from mio_jax.generate.engine import SCORE_ROWS, bucket
+from mio_jax.generate.sampling import SamplingConfig
+from mio_jax.nn.base import apply
+from mio_jax.protocols import EncodedDecoding
+
+Batch = dict[str, np.ndarray]
+
+
+class EncodedEngine:
+    """Satisfies `mio_jax.protocols.DecodingEngine`.
+
+    Args:
+      graphdef, params: of the whole model.
+      decoding: what the recipe knows of decoding it.
+      space: the vocabulary that prompts' answers are in.
+    """
+
+    def __init__(self, graphdef: Any, params: Any, decoding: EncodedDecoding, space: TokenSpace) -> None:
+        self.params, self.decoding, self.space = params, decoding, space
+        self._bind = jax.jit(
+            lambda params, batch, modality: decoding.bind(apply(graphdef, params), modality, batch),
+            static_argnames="modality",
+        )
+
+    def generate(
+        self,
+        prompts: Sequence[Any],
+        sampling: SamplingConfig | None = None,
+        *,
+        max_new_tokens: int,
+        stop_ids: Sequence[int] = (),
+        seeds: Sequence[int] | None = None,
+        grammar: Any = None,
+    ) -> list[np.ndarray]:
+        """Answers every prompt; `grammar.begin` says in which modality, text by default.
+
+        Args:
+          max_new_tokens: at most so many of a text. A picture or a sound is always whole.
+          stop_ids: ids that end a text beside the end mark.
+
+        Raises:
+          MioError: a picture or a sound that `max_new_tokens` has no room for; a prompt that the model has no part for.
+        """
+        if not prompts:
+            return []
+        modality = getattr(grammar, "begin", "") or "text"
+        whole = self.decoding.length(modality)
+        if whole > max_new_tokens:
+            raise MioError(f"an answer of {modality} has {whole} tokens, more than max_new_tokens, {max_new_tokens}")
+        rows = bucket(len(prompts))
+        numbers = [*(range(len(prompts)) if seeds is None else seeds)]
+        said = generate_encoded(
+            self._bound(prompts, rows, modality),
+            rows,
+            sampling,
+            max_new_tokens=whole or max_new_tokens,
+            stop_ids=() if whole else sorted({self.space.eos, *stop_ids}),
+            seeds=[*numbers, *[0] * (rows - len(numbers))],
+        )
+        return [self.decoding.ids(modality, tokens) for tokens in said[: len(prompts)]]
+
+    def score_batch(self, prompts: Sequence[Any], candidates: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """Summed log-likelihoods float32 [candidates] of what could follow each prompt.
+
+        Raises MioError where the candidates of a call are of several modalities.
+        """
+        said = [[self.decoding.tokens(ids) for ids in some] for some in candidates]
+        kinds = {kind for some in said for kind, _ in some}
+        if len(kinds) > 1:
+            raise MioError(f"candidates of one call must be of one modality, not of {' and '.join(sorted(kinds))}")
+        width = max((len(some) for some in said), default=0)
+        if not width:
+            return [np.zeros(0, np.float32) for _ in prompts]
+        [modality] = kinds
+        length = bucket(max(len(ids) for some in said for _, ids in some), 4)
+        scores: list[np.ndarray] = []
+        at_once = max(1, SCORE_ROWS // width)
+        for at in range(0, len(prompts), at_once):
+            part = said[at : at + at_once]
+            rows = bucket(len(part))
+            tokens, valid = np.zeros((rows, width, length), np.int32), np.zeros((rows, width, length), bool)
+            for row, some in enumerate(part):
+                for number, (_, ids) in enumerate(some):
+                    tokens[row, number, : len(ids)] = ids
+                    valid[row, number, : len(ids)] = True
+            found = score_encoded(self._bound(prompts[at : at + at_once], rows, modality), tokens, valid)
+            scores += [found[row, : len(some)] for row, some in enumerate(part)]
+        return scores
+
+    def _bound(self, prompts: Sequence[Any], rows: int, modality: str) -> Any:
+        """The decoder over so many rows: those of the prompts, and copies of the last one."""
+        batch = self.decoding.batch([*prompts, *[prompts[-1]] * (rows - len(prompts))])
+        return self._bind(self.params, batch, modality)
+
+

@@ -1,0 +1,175 @@
+"""Samples -> the arrays of a row of a training batch, and those of a batch of prompts."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mio_jax.config import RunConfig
+from mio_jax.data.packing import require_fit
+from mio_jax.errors import MioError
+from mio_jax.recipes.unified_io2 import preprocessing as pre
+from mio_jax.recipes.unified_io2.batching import schema
+from mio_jax.recipes.unified_io2.features import Sample
+from mio_jax.recipes.unified_io2.model import resolve_model
+from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
+from mio_jax.recipes.unified_io2.tokens import published_space
+from mio_tokenizers.audio.mel import MEL
+from mio_tokenizers.text.features import input_features, target_features
+
+Arrays = dict[str, np.ndarray]
+Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
+
+
+def media_sizes(spec: UnifiedIO2Spec, text_length: int) -> pre.Sizes:
+    """Pixels and seconds that a model's grids of patches stand for; texts of at most `text_length` tokens."""
+    patch, audio_patch = math.isqrt(spec.image_vit.patch_dim // 3), math.isqrt(spec.audio_vit.patch_dim)
+    frames, mels = (edge * audio_patch for edge in spec.audio_grid)
+    return pre.Sizes(
+        image=spec.image_grid[0] * patch,
+        history=spec.image_history_grid[0] * patch,
+        patch=patch,
+        audio_patch=audio_patch,
+        audio_code=audio_patch // 2,
+        segment_seconds=(frames - 1) * MEL.hop / MEL.rate,
+        mel=MEL if mels == MEL.mels else pre.MelSpec(mels=mels),
+        image_samples=math.prod(spec.image_grid),
+        history_samples=math.prod(spec.image_history_grid),
+        audio_samples=math.prod(spec.audio_grid),
+        audio_history_samples=math.prod(spec.audio_grid),
+        text_inputs=text_length,
+        text_targets=text_length,
+    )
+
+
+def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arrays:
+    """Arrays of one sample, keyed as in `batching.schema`; lengths are its own.
+
+    Raises:
+      MioError: media that cannot be read, or codes of another number than the model says.
+    """
+    out: dict[str, Arrays] = {"inputs/text": input_features(sample.text, media.text_inputs)}
+    if sample.image is not None:
+        placement = pre.place(sample.image, media.image)
+        out["inputs/image"] = pre.image_features(sample.image, placement, media, hidden=sample.hidden)
+    if sample.sound is not None:
+        out["inputs/audio"] = pre.audio_features(pre.sound_segments(sample.sound, media)[-1], media)
+    if sample.target_text is not None:
+        out["targets/text"] = target_features([sample.target_text], media.text_targets)
+    for kind, codes in (("image", sample.target_image), ("audio", sample.target_audio)):
+        if codes is not None:
+            if len(codes) != spec.tokens_of(kind):
+                grid = " x ".join(map(str, spec.target_grid(kind)))
+                raise MioError(f"an example has {len(codes)} {kind} codes; preset {spec.published!r} says {grid}")
+            ones = np.ones(len(codes), np.int32)
+            out[f"targets/{kind}"] = {"codes": codes, "mask": ones, "loss_mask": ones}
+    return {f"{place}/{name}": array for place, part in out.items() for name, array in part.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def shapes_of(spec: UnifiedIO2Spec, media: pre.Sizes) -> Shapes:
+    """Key -> (shape, dtype) of everything that the model's modalities take, for one example."""
+    known = {k: v for k, v in schema(media).items() if k.startswith(("inputs/", "targets/text/"))}
+    wanted = {k: v for k, v in known.items() if spec.has(k.split("/")[0], k.split("/")[1])}
+    for kind in ("image", "audio"):
+        if spec.has("targets", kind):
+            shape = (spec.tokens_of(kind),)
+            wanted |= {f"targets/{kind}/{name}": (shape, np.int32) for name in ("codes", "mask", "loss_mask")}
+    return wanted
+
+
+def stack(samples: Sequence[Arrays], slots: int, shapes: Shapes) -> Arrays:
+    """[slots, ...] of every array, zeros where a sample has nothing and behind the last sample.
+
+    Raises MioError if a sample has a modality that the model was built without.
+    """
+    out = {key: np.zeros((slots, *shape), dtype) for key, (shape, dtype) in shapes.items()}
+    for number, sample in enumerate(samples):
+        for key, array in sample.items():
+            if key not in out:
+                raise MioError(f"an example has {key}, but the model was built without it; enable that modality")
+            out[key][(number, *(slice(0, edge) for edge in array.shape))] = array
+    return out
+
+
+def lengths(arrays: Arrays) -> tuple[int, int]:
+    """Tokens of the trunk's two sequences: inputs and targets."""
+    masks = [
+        [arrays[key] for name in names if (key := f"{side}/{name}/mask") in arrays]
+        for side, names in (("inputs", INPUTS), ("targets", TARGETS))
+    ]
+    inputs, targets = (sum(int(mask.sum()) for mask in some) for some in masks)
+    return inputs, targets
+
+
+def segments_of(counts: Sequence[int], length: int) -> np.ndarray:
+    """int32 [length]: the number, from 1, of the example that a packed place belongs to; 0 is padding."""
+    ids = np.repeat(np.arange(1, len(counts) + 1), counts)
+    return np.pad(ids, (0, length - len(ids))).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of several examples: the front ends see [examples, ...] of each row, the trunk sees them packed.
+
+    `budgets` are tokens of the encoder, tokens of the decoder, and examples.
+    """
+
+    spec: UnifiedIO2Spec
+    media: pre.Sizes
+    budgets: tuple[int, int, int]
+
+    def sizes(self, example: Sample) -> tuple[int, int, int]:
+        """The trunk's tokens of a sample; every patch of a medium counts, seen or not."""
+        media = self.media
+        inputs = min(len(example.text) + 1, media.text_inputs)
+        inputs += media.samples("image") * (example.image is not None)
+        inputs += media.samples("audio") * (example.sound is not None)
+        targets = 0 if example.target_text is None else min(len(example.target_text) + 1, media.text_targets)
+        targets += sum(len(codes) for codes in (example.target_image, example.target_audio) if codes is not None)
+        return inputs, targets, 1
+
+    def row(self, examples: Sequence[Sample]) -> Arrays:
+        """Arrays [examples, ...] as in `batching.schema`; `rows/inputs` and `rows/targets`, int32 [tokens], say which
+        example a packed place belongs to."""
+        made = [sample_arrays(example, self.spec, self.media) for example in examples]
+        counts = np.asarray([lengths(arrays) for arrays in made]).reshape(-1, 2)
+        require_fit((*counts.sum(0).tolist(), len(made)), self.budgets)
+        inputs, targets, slots = self.budgets
+        segments = segments_of(counts[:, 0], inputs), segments_of(counts[:, 1], targets)
+        out = stack(made, slots, shapes_of(self.spec, self.media))
+        return {**out, "rows/inputs": segments[0], "rows/targets": segments[1], "segment_ids": np.concatenate(segments)}
+
+
+def spec_of(config: RunConfig) -> UnifiedIO2Spec:
+    """The config's model as far as shapes of examples go: all but the rows of its tables."""
+    return resolve_model(config.model, published_space())
+
+
+def rows(config: RunConfig) -> Rows:
+    """Rows of `data.budgets` tokens of the encoder and of the decoder, of at most `data.row_examples` examples.
+
+    Raises MioError where these budgets are not two.
+    """
+    budgets = config.data.budgets
+    if len(budgets) != 2:
+        raise MioError(
+            f"data.budgets are {budgets}; Unified-IO 2 needs two: tokens of the encoder and of the decoder in a row, "
+            "such as (864, 1280)"
+        )
+    spec = spec_of(config)
+    media = media_sizes(spec, config.data.text_length)
+    return Rows(spec, media, (budgets[0], budgets[1], config.data.row_examples))
+
+
+def prompt_batch(prompts: Sequence[Sample], config: RunConfig) -> Arrays:
+    """The inputs of prompts, [prompts, ...] each."""
+    spec = spec_of(config)
+    media = media_sizes(spec, config.data.text_length)
+    shapes = {key: value for key, value in shapes_of(spec, media).items() if key.startswith("inputs/")}
+    return stack([sample_arrays(prompt, spec, media) for prompt in prompts], len(prompts), shapes)
