@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mio_jax.config import MeshConfig, ModelConfig, OptimConfig
+from mio_jax.data.token_space import Block, TokenSpace
 from mio_jax.nn.base import Module, constrain, param, partition_spec
 from mio_jax.nn.encoder_decoder import Embedded, Encoder
 from mio_jax.nn.layers import LayerSpec
@@ -31,6 +32,7 @@ from mio_jax.train.state import abstract_state, new_params, new_state, plan_mode
 from mio_jax.train.step import Loss, make_step
 
 ROWS, LENGTH, VOCAB = 8, 32, 98  # 98 rows: neither 4 nor 8 devices divide them
+SPACE = TokenSpace("test", (Block("text", "text", 0, VOCAB),), (), (), bos=1, eos=2, pad=0)
 Batch = dict[str, np.ndarray]
 
 MESHES = {
@@ -132,7 +134,7 @@ class Kind(NamedTuple):
 
 def of_recipe(name: str, sizes: ModelConfig, batch: Callable[[], Batch], **table: Any) -> Kind:
     recipe = load_recipe(name)
-    spec = recipe.resolve_model(sizes, VOCAB)
+    spec = recipe.resolve_model(sizes, SPACE)
     return Kind(lambda key: recipe.build_model(spec, key), recipe.loss, batch, **table)
 
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.config import ModelConfig
+from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, constrain, param
 from mio_jax.nn.encoder_decoder import CrossDecoder, Embedded, Encoder, join
@@ -24,7 +25,7 @@ from mio_jax.recipes.unified_io2.inputs import Batch, History, MediaFeatures, Pa
 from mio_jax.recipes.unified_io2.patterns import decoder_patterns
 from mio_jax.recipes.unified_io2.positions import code_angles, text_angles
 from mio_jax.recipes.unified_io2.presets import preset
-from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
+from mio_jax.recipes.unified_io2.spec import INPUTS, RESERVED, TARGETS, UnifiedIO2Spec
 from mio_jax.recipes.unified_io2.targets import Said, Targets, present, said_codes, said_text
 
 VARIANTS = {  # by `model.variants`: what it sets in the spec
@@ -159,11 +160,12 @@ def _with_erf(spec: UnifiedIO2Spec) -> UnifiedIO2Spec:
     return dataclasses.replace(spec, **changed)
 
 
-def resolve_model(config: ModelConfig, vocab_size: int) -> UnifiedIO2Spec:
+def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
     """The preset with the config's replacements; `depth` is of the encoder and of the decoder.
 
     Args:
-      vocab_size: ids of the text tokenizer; the table has more rows, a multiple of 128 of them.
+      space: says how many ids each modality has (their tables are apart, whatever its numbers); of image and audio it
+        may say nothing, and they keep the preset's. Tables have a multiple of 128 rows.
 
     Raises:
       MioError: an unknown preset or variant, sizes that do not fit, or a setting that this model does not have.
@@ -190,11 +192,14 @@ def resolve_model(config: ModelConfig, vocab_size: int) -> UnifiedIO2Spec:
     vits = {
         f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")
     }
+    ids = {name: sum(block.size for block in space.blocks if block.modality == name) for name in TARGETS}
+    ids |= {name: count + RESERVED for name, count in ids.items() if name != "text" and count}
+    tables = {f"{name}_vocab": -(-count // 128) * 128 for name, count in ids.items() if count}
     spec = dataclasses.replace(
         spec,
         **changes,
         **vits,
-        text_vocab=-(-vocab_size // 128) * 128,
+        **tables,
         dtype=config.dtype,
         remat=config.remat,
         attention=config.attention,

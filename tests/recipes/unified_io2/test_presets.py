@@ -9,6 +9,7 @@ import jax
 import pytest
 
 from mio_jax.config import ModelConfig
+from mio_jax.data.token_space import Block, TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.nn.base import split_model, to_pure_dict
 from mio_jax.recipes.unified_io2.model import UnifiedIO2, resolve_model
@@ -24,6 +25,14 @@ PUBLISHED = {  # total, encoder, decoder, resampler of pictures; tensors of the 
     "unified_io2_xxl": (6_864_176_143, 2_718_065_664, 3_624_115_200, 25_204_768, 1621),
 }
 TOKENIZER_TENSORS = {"image": 185, "audio": 59}  # of the fixtures' tokenizers, which have fewer layers
+
+
+def space(text: int, **media: int) -> TokenSpace:
+    blocks, at = [], 0
+    for name, size in {"text": text, **media}.items():
+        blocks.append(Block(name, name, at, size))
+        at += size
+    return TokenSpace("test", tuple(blocks), (), (), bos=0, eos=1, pad=0)
 
 
 def counts(spec: UnifiedIO2Spec) -> dict[str, int]:
@@ -82,8 +91,9 @@ def test_settings_of_a_config() -> None:
         trained_encoders=("image",),
         variants=("sparse_patterns", "erf_resampler"),
     )
-    spec = resolve_model(config, 33225)
-    assert (spec.text_vocab, spec.encoder_depth, spec.decoder_depth, spec.dtype) == (33280, 2, 2, "bfloat16")
+    spec = resolve_model(config, space(33225, image=16384))
+    assert (spec.text_vocab, spec.image_vocab, spec.audio_vocab) == (33280, 16512, 8320)
+    assert (spec.encoder_depth, spec.decoder_depth, spec.dtype) == (2, 2, "bfloat16")
     assert (spec.sparse_patterns, spec.dynamic_mask, spec.image_history.mlp) == (True, False, "gelu")
     assert (spec.trained_encoders, spec.image_vit.remat, spec.image_vit.mlp) == (("image",), "full", "gelu")
 
@@ -104,4 +114,4 @@ def test_settings_of_a_config() -> None:
 )
 def test_impossible_settings(settings: dict, message: str) -> None:
     with pytest.raises(MioError, match=message):
-        resolve_model(ModelConfig(**{"preset": "unified_io2_tiny", **settings}), 200)
+        resolve_model(ModelConfig(**{"preset": "unified_io2_tiny", **settings}), space(200))
