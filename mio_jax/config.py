@@ -389,6 +389,7 @@ AXIS_RULES = (
     AxisRule("vocab", ("tensor",), pad=True),
     AxisRule("heads", ("tensor",)),
     AxisRule("kv_heads", ("tensor",), may_replicate=True),  # grouped-query models have fewer of them than devices
+    AxisRule("front_heads", ("tensor",), may_replicate=True),  # of small encoders in front of a trunk
     AxisRule("mlp", ("tensor",)),
     AxisRule("kv"),
     AxisRule("norm"),

@@ -117,6 +117,8 @@ class StackSizes(NamedTuple):
     mlp_dim: int
     mlp_matrices: int = 3  # 3 with a gate
     causal: bool = True
+    share: float = 1.0  # of a row's tokens that go through it
+    context: float = 1.0  # share of a row's tokens that each of them attends to
 
 
 class ModelSizes(NamedTuple):
@@ -182,7 +184,7 @@ class DecodingEngine(Protocol):
 
 
 class EncodedDecoding(Protocol):
-    """What decoding needs to know of a recipe whose model encodes its inputs first (`Recipe.decoding`)."""
+    """What decoding needs to know of a recipe whose model encodes its inputs first (its `encoded_decoding(config, space)`)."""
 
     def batch(self, prompts: Sequence[Any]) -> dict[str, np.ndarray]:
         """Prompts of `Recipe.encode_prompt` -> what the encoder reads, [prompts, ...] each."""

@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
                 budgets=(288, 256),
                 length=544,
                 row_examples=6,
-                text_length=96,
+                text_length=64,
             ),
             stages=(
                 StageConfig(

@@ -104,5 +104,3 @@ class EncodedEngine:
         """The decoder over so many rows: those of the prompts, and copies of the last one."""
         batch = self.decoding.batch([*prompts, *[prompts[-1]] * (rows - len(prompts))])
         return self._bind(self.params, batch, modality)
-
-

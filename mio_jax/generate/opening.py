@@ -17,7 +17,7 @@ def engine_of(run: Run) -> DecodingEngine:
 
     Raises MioError if the run's model and vocabulary do not fit each other.
     """
-    decoding = getattr(run.recipe, "decoding", None)  # of models that encode their inputs first
+    decoding = getattr(run.recipe, "encoded_decoding", None)  # of models that encode their inputs first
     if decoding is not None:
         return EncodedEngine(run.graphdef, run.params, decoding(run.config, run.space), run.space)
     spec = run.recipe.resolve_model(run.config.model, run.space)

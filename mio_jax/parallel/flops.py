@@ -20,8 +20,8 @@ def stack_flops(stack: StackSizes, length: int) -> float:
     width = stack.heads * stack.head_dim
     projections = 2 * stack.dim * (2 * width + 2 * stack.kv_heads * stack.head_dim)
     feed_forward = 2 * stack.mlp_matrices * stack.dim * stack.mlp_dim
-    scores = 2 * 2 * width * length * (0.5 if stack.causal else 1.0)  # q k and p v
-    return float(stack.depth * (projections + feed_forward + scores))
+    scores = 2 * 2 * width * length * stack.context * (0.5 if stack.causal else 1.0)  # q k and p v
+    return float(stack.share * stack.depth * (projections + feed_forward + scores))
 
 
 def forward_flops_per_token(sizes: ModelSizes, length: int) -> float:

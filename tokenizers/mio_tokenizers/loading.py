@@ -61,7 +61,8 @@ def load(spec: str) -> Tokenizer:
     if scheme == "unified_io2" and colon:  # a SentencePiece file, edited on loading
         from mio_tokenizers.text import ExtendedTextTokenizer
 
-        return ExtendedTextTokenizer.load(rest)
+        name = rest.removeprefix("bundled:")
+        return ExtendedTextTokenizer.load(bundled()[name] if name != rest and name in bundled() else rest)
     path = Path(spec)
     if path.suffix not in SUFFIXES:
         raise MioError(f"unknown tokenizer {spec!r}; it must be {FORMS}")

@@ -24,9 +24,7 @@ def spec_of(config: ModelConfig, vocab_size: int) -> DecoderSpec:
     sizes = dataclasses.asdict(preset(config.preset))
     for name in ("input_modalities", "target_modalities", "trained_encoders", "variants"):
         if getattr(config, name):
-            raise MioError(
-                f"model.{name} is set, and MIO, which has one vocabulary and no encoders, has no such setting"
-            )
+            raise MioError(f"model.{name} is set; MIO, with one vocabulary and no encoders, has no such setting")
     replaced = {name: getattr(config, name) for name in sizes if getattr(config, name) is not None}
     return DecoderSpec(
         vocab_size=vocab_size,

@@ -77,7 +77,9 @@ def encode(
             _put(parts, "image" if segment.kind == "pixels" else "sound", segment.value)
         else:
             side = "a target" if segment.supervised else "an input"
-            raise MioError(f"{segment.kind!r} cannot be {side}: inputs are text, pixels and sound, targets text and codes")
+            raise MioError(
+                f"{segment.kind!r} cannot be {side}: inputs are text, pixels and sound, targets text and codes"
+            )
     return Sample(**parts)
 
 
@@ -92,7 +94,9 @@ def _flat(codes: np.ndarray, space: TokenSpace, kind: str) -> np.ndarray:
     block = space.block(kind)
     layered = codes.reshape(block.layers, -1) if codes.ndim == 1 else codes
     if layered.shape[0] != block.layers or (layered < 0).any() or (layered >= block.codes_per_layer).any():
-        raise MioError(f"{kind} codes {list(codes.shape)} are not {block.layers} layers of 0..{block.codes_per_layer - 1}")
+        raise MioError(
+            f"{kind} codes {list(codes.shape)} are not {block.layers} layers of 0..{block.codes_per_layer - 1}"
+        )
     return (layered + np.arange(block.layers)[:, None] * block.codes_per_layer).T.reshape(-1).astype(np.int32)
 
 
@@ -127,7 +131,9 @@ def parse(tokens: Any, tokenizers: Any, space: TokenSpace) -> Generated:
     codes = (ids - block.start).astype(np.int32)
     if codes.size % block.layers:
         return Generated((), f"{codes.size} codes do not make up times of {block.layers} layers")
-    layered = codes.reshape(-1, block.layers).T - np.arange(block.layers, dtype=np.int32)[:, None] * block.codes_per_layer
+    layered = (
+        codes.reshape(-1, block.layers).T - np.arange(block.layers, dtype=np.int32)[:, None] * block.codes_per_layer
+    )
     if (layered < 0).any() or (layered >= block.codes_per_layer).any():
         return Generated((), f"{kind} codes of one layer stand where another's belong")
     return Generated((Segment(kind, layered if block.layers > 1 else layered[0]),))

@@ -25,7 +25,7 @@ from mio_jax.recipes.unified_io2.features import Sample
 from mio_jax.recipes.unified_io2.inputs import Batch
 from mio_jax.recipes.unified_io2.model import UnifiedIO2
 from mio_jax.recipes.unified_io2.prompts import PREFIXES, prefixed
-from mio_jax.recipes.unified_io2.rows import prompt_batch, spec_of
+from mio_jax.recipes.unified_io2.row_arrays import prompt_batch, spec_of
 from mio_jax.recipes.unified_io2.spec import RESERVED, TARGETS
 
 # Specification 19.2: the paper's settings, and those of the released runner. Guidance is asked for beside them.
@@ -148,6 +148,6 @@ class Decoding:
         return kind, (np.asarray(ids) + shift).astype(np.int32)
 
 
-def decoding(config: RunConfig, space: TokenSpace) -> Decoding:
+def encoded_decoding(config: RunConfig, space: TokenSpace) -> Decoding:
     """How a trained run is decoded."""
     return Decoding(config, space)

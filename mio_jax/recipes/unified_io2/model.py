@@ -20,7 +20,7 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, constrain, param
 from mio_jax.nn.encoder_decoder import CrossDecoder, Embedded, Encoder, join
 from mio_jax.nn.layers import Patterns
-from mio_jax.protocols import ModelSizes
+from mio_jax.protocols import ModelSizes, StackSizes
 from mio_jax.recipes.unified_io2.inputs import (
     Batch,
     History,
@@ -36,6 +36,7 @@ from mio_jax.recipes.unified_io2.presets import preset
 from mio_jax.recipes.unified_io2.spec import INPUTS, RESERVED, TARGETS, UnifiedIO2Spec
 from mio_jax.recipes.unified_io2.targets import Said, Targets, present, said_codes, said_text
 
+PACKED_LENGTHS = (864, 1280)  # tokens of the encoder and of the decoder in a packed row (paper, section 3.4)
 VARIANTS = {  # by `model.variants`: what it sets in the spec
     "sparse_patterns": {"sparse_patterns": True},
     "dynamic_mask": {"dynamic_mask": True},
@@ -181,7 +182,8 @@ def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
     """The preset with the config's replacements; `depth` is of the encoder and of the decoder.
 
     Args:
-      space: the tokenizers' vocabulary. Each modality has a table of its own, whose rows are a multiple of 128.
+      space: says how many ids each modality has (their tables are apart, whatever its numbers); of image and audio it
+        may say nothing, and they keep the preset's. Tables have a multiple of 128 rows.
 
     Raises:
       MioError: an unknown preset or variant, sizes that do not fit, or a setting that this model does not have.
@@ -206,13 +208,14 @@ def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
         changes |= VARIANTS[variant]
     # ViTs and resamplers take the remat of the trunk as well: they are as deep.
     vits = {f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")}
+    ids = {name: sum(block.size for block in space.blocks if block.modality == name) for name in TARGETS}
+    ids |= {name: count + RESERVED for name, count in ids.items() if name != "text" and count}
+    tables = {f"{name}_vocab": -(-count // 128) * 128 for name, count in ids.items() if count}
     spec = dataclasses.replace(
         spec,
         **changes,
         **vits,
-        text_vocab=table_rows(space.block("text").size),
-        image_vocab=table_rows(space.block("image").size + RESERVED),
-        audio_vocab=table_rows(space.block("audio").size + RESERVED),
+        **tables,
         dtype=config.dtype,
         remat=config.remat,
         attention=config.attention,
@@ -221,16 +224,22 @@ def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
     return _with_erf(spec) if "erf_resampler" in config.variants else spec
 
 
-def table_rows(ids: int) -> int:
-    """Rows of a table for so many ids."""
-    return -(-ids // 128) * 128
-
-
 def build_model(spec: UnifiedIO2Spec, key: jax.Array) -> UnifiedIO2:
     """A new model with random float32 parameters."""
     return UnifiedIO2(spec, key)
 
 
 def model_sizes(spec: UnifiedIO2Spec) -> ModelSizes:
-    """What FLOPs of one token in the trunk are counted from; cross-attention is counted as a stack of its own."""
-    raise NotImplementedError
+    """What FLOPs of one token of a packed row are counted from, inputs and targets in the paper's proportion.
+
+    Cross-attention is a stack of its own. The front ends are not counted: they see patches, not tokens of the row.
+    """
+    inputs, targets = (tokens / sum(PACKED_LENGTHS) for tokens in PACKED_LENGTHS)
+    one = StackSizes(0, spec.dim, spec.heads, spec.heads, spec.head_dim, spec.mlp_dim)
+    stacks = (
+        one._replace(depth=spec.encoder_depth, causal=False, share=inputs, context=inputs),
+        one._replace(depth=spec.decoder_depth, share=targets, context=targets),
+        one._replace(depth=spec.decoder_depth, mlp_dim=0, causal=False, share=targets, context=inputs),
+    )
+    tables = [spec.vocab(name) for name in spec.target_modalities]
+    return ModelSizes(stacks, spec.dim, round(targets * sum(tables) / len(tables)))

@@ -1,4 +1,4 @@
-"""The loss of a training batch, whose rows hold several examples each (`rows.Rows`)."""
+"""The loss of a training batch, whose rows hold several examples each (`row_arrays.Rows`)."""
 
 from __future__ import annotations
 
