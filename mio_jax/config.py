@@ -70,6 +70,11 @@ class ModelConfig:
     remat: str = "none"
     attention: str = "auto"
     quantize: str = "none"  # matrix products of the layers
+    # Of recipes whose models have a front end for each modality; empty: what the preset has.
+    input_modalities: tuple[str, ...] = ()
+    target_modalities: tuple[str, ...] = ()
+    trained_encoders: tuple[str, ...] = ()  # front ends whose pre-trained encoder learns too
+    variants: tuple[str, ...] = ()  # switches of the recipe's own; its README lists them
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, DTYPES)

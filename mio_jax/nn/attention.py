@@ -79,6 +79,7 @@ def attention(
     q_positions: jax.Array | None = None,
     kv_positions: jax.Array | None = None,
     prefix: jax.Array | None = None,
+    allowed: jax.Array | None = None,
     backend: str = "auto",
 ) -> jax.Array:
     """Softmax attention with grouped queries; scores and softmax in float32.
@@ -92,6 +93,8 @@ def attention(
         rotary positions); None: 0, 1, 2, ... A backend can leave work out only where they are None.
       prefix: bool [batch, kv_length], keys that every query of their segment may see, before it or behind (a prefix
         language model's inputs). None: no such keys.
+      allowed: bool [batch or 1, q_length, kv_length], what may be seen at most; None: no further limit. Only backends
+        that build the score matrix take it.
       backend: one of `BACKENDS`; "auto" picks by device, sharding and shape. docs/precision.md says what each can do.
 
     Returns:
@@ -105,12 +108,14 @@ def attention(
     self_attention = q_positions is None and kv_positions is None and q.shape[1] == k.shape[1]
     self_attention = self_attention and q_segments is kv_segments
     if backend == "auto":
-        backend = _choose(q, self_attention)
+        backend = _choose(q, self_attention and allowed is None)
     if backend in ("chunked", "ring", "splash") and not self_attention:
         raise MioError(
             f"model.attention {backend!r} serves whole rows attending to themselves, with the same segments for "
             "queries and keys and no positions; use 'xla' or 'auto'"
         )
+    if allowed is not None and backend not in ("xla", "cudnn"):
+        raise MioError(f"model.attention {backend!r} takes no mask of single pairs; use 'xla' or 'auto'")
     if backend == "chunked":
         return chunked_attention(q, k, v, q_segments, prefix, mask.causal)
     if backend == "ring":
@@ -119,11 +124,13 @@ def attention(
         return splash_attention(q, k, v, q_segments, prefix, mask.causal)
     q_at = jnp.arange(q.shape[1]) if q_positions is None else q_positions
     kv_at = jnp.arange(k.shape[1]) if kv_positions is None else kv_positions
-    allowed = allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at, prefix)
+    pairs = allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at, prefix)
+    if allowed is not None:
+        pairs = allowed if pairs is None else pairs & allowed
     if backend == "cudnn":
-        plain = mask.causal and self_attention and q_segments is None and prefix is None
-        return cudnn_attention(q, k, v, None if plain else allowed, causal=plain)
-    return checkpoint_name(xla_attention(q, k, v, allowed), ATTENTION)
+        plain = mask.causal and self_attention and q_segments is None and prefix is None and allowed is None
+        return cudnn_attention(q, k, v, None if plain else pairs, causal=plain)
+    return checkpoint_name(xla_attention(q, k, v, pairs), ATTENTION)
 
 
 def _choose(q: jax.Array, self_attention: bool) -> str:

@@ -35,14 +35,26 @@ Rules = Mapping[str, str | Sequence[str] | None]
 Params = dict[str, Any]  # nested dict of arrays (or of abstract arrays)
 
 LAYERS = "layers"  # the logical axis that stacking adds
+TRUNCATED_STD = 0.87962566103423978  # of a standard normal cut off at two standard deviations
 
 _rules: ContextVar[tuple[Rules, frozenset[str]] | None] = ContextVar("axis_rules", default=None)
 
 
-def param(key: jax.Array, shape: tuple[int, ...], axes: Axes, scale: float) -> Param:
-    """A float32 parameter drawn from N(0, scale^2), with one logical axis name for each dimension."""
+def param(key: jax.Array, shape: tuple[int, ...], axes: Axes, scale: float, truncated: bool = False) -> Param:
+    """A float32 parameter drawn from N(0, scale^2), with one logical axis name for each dimension.
+
+    `truncated`: none is further than two standard deviations from 0 before they are rescaled to `scale`.
+    """
     assert len(axes) == len(shape), (shape, axes)
+    if truncated:
+        unit = jax.random.truncated_normal(key, -2.0, 2.0, shape, jnp.float32) / TRUNCATED_STD
+        return Param(scale * unit, axes=axes)
     return Param(scale * jax.random.normal(key, shape, jnp.float32), axes=axes)
+
+
+def zeros(shape: tuple[int, ...], axes: Axes) -> Param:
+    """A float32 parameter of zeros (biases)."""
+    return Param(jnp.zeros(shape, jnp.float32), axes=axes)
 
 
 def ones(shape: tuple[int, ...], axes: Axes) -> Param:

@@ -7,7 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from mio_jax.nn.base import Module, ones
+from mio_jax.nn.base import Module, ones, zeros
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -51,3 +51,24 @@ class RMSNorm(Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return rms_norm(x, self.scale[...], self.eps)
+
+
+class LayerNorm(Module):
+    """(x - mean) / standard deviation * scale + bias over the last axis, in x's dtype; statistics in float32."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        self.scale = ones((dim,), ("norm",))
+        self.bias = zeros((dim,), ("norm",))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.astype(jnp.float32)
+        y = y - y.mean(axis=-1, keepdims=True)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.eps)
+        return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+def unit_norm(x: jax.Array, eps: float = 1e-12) -> jax.Array:
+    """x over its Euclidean length along the last axis, float32. The gradient of a zero vector is zero."""
+    y = x.astype(jnp.float32)
+    return y * jax.lax.rsqrt(jnp.maximum(jnp.sum(y * y, axis=-1, keepdims=True), eps**2))

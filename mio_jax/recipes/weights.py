@@ -1,6 +1,6 @@
-"""Reading and writing published weights in safetensors files, one tensor at a time.
+"""Reading and writing published weights in safetensors files, and reading npz files, one tensor at a time.
 
-The format is eight bytes of header length, a JSON header, then the raw tensors. It is read through a memory map, so
+The safetensors format is eight bytes of header length, a JSON header, then the raw tensors. It is read through a memory map, so
 that a sharded checkpoint of any size passes through one tensor's worth of memory, and checked strictly: a file that was
 cut off is refused before anything is read from it. bfloat16 is read (and never written) through ml_dtypes.
 """
@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import ml_dtypes
 import numpy as np
@@ -32,6 +33,29 @@ DTYPES = {
     "BOOL": np.dtype(np.bool_),
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class Stored(Protocol):
+    """A tensor that is read when it is needed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def read(self) -> np.ndarray: ...
+
+
+class NpzTensor(NamedTuple):
+    """One array of an npz file."""
+
+    file: Path
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def read(self) -> np.ndarray:
+        with np.load(self.file) as arrays:
+            array: np.ndarray = arrays[self.name]
+        return array
 
 
 class Tensor(NamedTuple):
@@ -83,15 +107,37 @@ def read_header(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def open_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file, or of a folder with one file or with shards and their index.
+def read_npz_headers(file: Path) -> dict[str, Stored]:
+    """The arrays of an npz file. Raises MioError if it is absent, cut off, or holds Python objects."""
+    found: dict[str, Stored] = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as f:
+                    version = np.lib.format.read_magic(f)
+                    read = np.lib.format.read_array_header_1_0
+                    read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(f)
+                name = member.removesuffix(".npy")
+                if dtype.hasobject:
+                    raise MioError(f"{file}: {name!r} holds Python objects, which are not read: they may run code")
+                found[name] = NpzTensor(file, name, dtype, shape)
+    except OSError as e:
+        raise MioError(f"cannot read weights {file}: {e.strerror}") from e
+    except (zipfile.BadZipFile, ValueError) as e:
+        raise MioError(f"{file} is cut off or is not an npz file ({e}); copy it again") from e
+    return found
+
+
+def open_weights(path: str | os.PathLike[str]) -> Mapping[str, Stored]:
+    """Every tensor of a safetensors or npz file, or of a folder with one file or with shards and their index.
 
     Raises:
       MioError: nothing there, an absent or broken shard, or an index that names tensors which its shards lack.
     """
     path = Path(path)
     if not path.is_dir():
-        return read_header(path)
+        return read_npz_headers(path) if path.suffix == ".npz" else read_header(path)
     index = path / INDEX
     if not index.exists():
         if not (path / SINGLE).exists():

@@ -1,0 +1,26 @@
+"""Unified-IO 2: an encoder-decoder over text, image, audio and their histories.
+
+The public names are those of `mio_jax.protocols.Recipe`, as far as this recipe has them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# It shares its name with the module it is in; see `mio_jax.recipes.mio`.
+from mio_jax.recipes.unified_io2.loss import loss as loss
+
+_EXPORTS = {  # name -> module, imported on first use
+    "resolve_model": "model",
+    "model_sizes": "model",
+    "build_model": "model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
