@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mio_jax.errors import MioError
+from mio_jax.nn.encoder_decoder import Embedded
 
 
 class Packing(NamedTuple):
@@ -152,3 +153,44 @@ def _backward(inverse: jax.Array, gradient: jax.Array) -> tuple[jax.Array, None,
 
 
 _move_floats.defvjp(_forward, _backward)
+
+
+def pack_embedded(packing: Packing, row: Embedded) -> Embedded:
+    """Rows of one example each -> packed rows, for the same stacks: attention then keeps examples apart.
+
+    Rotary angles go with their tokens, so places within an example stay what they were.
+    """
+    number = packing.segment_ids - 1
+    each = packing.slot.shape[1] // row.mask.shape[1]  # examples of a group
+    states, cos, sin, segments = (pack(packing, [x]) for x in (row.states, *row.angles, row.segments))
+    # Two of an example that see each other still do, and none of another example has their number.
+    return Embedded(states, number >= 0, (cos, sin), segments * each + number, number)
+
+
+def pack_pairs(packing: Packing, allowed: jax.Array) -> jax.Array:
+    """What tokens of an example may see of it, bool [..., examples, places, places] -> [..., num_rows, length, length].
+
+    Pairs of different examples, which segments keep apart already, are False.
+    """
+    *outer, examples, places, _ = allowed.shape
+    groups, spots = packing.slot.shape
+    num_rows, length = packing.segment_ids.shape
+    if examples * places != groups * spots:
+        raise MioError(f"{examples} x {places} places do not belong to this packing of {groups} x {spots}")
+    number = packing.segment_ids
+    same = (number[:, :, None] == number[:, None, :]) & (number > 0)[:, :, None]
+    source = packing.source.reshape(num_rows, length)
+    # A row's place in the flat batch: groups count their examples by themselves.
+    group = jnp.repeat(jnp.arange(groups), num_rows // groups)[:, None]
+    queries = jnp.where(number > 0, source + group * spots, 0)
+    seen = allowed.reshape(*outer, examples * places, places)[..., queries, :]
+    keys = jnp.where(number > 0, source % places, 0)[:, None, :]
+    keys = jnp.broadcast_to(keys, (*outer, num_rows, length, length))
+    return jnp.take_along_axis(seen, keys, axis=-1) & same
+
+
+def found_room(packing: Packing, lengths: Sequence[int]) -> list[jax.Array]:
+    """bool [examples, places] of every sequence: places whose token is in a packed row."""
+    total = sum(lengths)
+    placed = (packing.slot < packing.source.shape[1]).reshape(-1, total)
+    return jnp.split(placed, np.cumsum(lengths)[:-1].tolist(), axis=1)
