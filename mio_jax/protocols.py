@@ -105,6 +105,10 @@ class StackSizes(NamedTuple):
     mlp_dim: int
     mlp_matrices: int = 3  # 3 with a gate
     causal: bool = True
+    share: float = 1.0  # of a row's tokens that pass through it
+    context: float = 0.0  # of a row's tokens that its cross-attention reads; 0: it has none
+    length: int = 0  # tokens that see each other; 0: all of the row's that pass through it
+    trained: bool = True  # it gets a gradient
 
 
 class ModelSizes(NamedTuple):

@@ -24,7 +24,9 @@ CASES = (
     *("text_to_image", "text_audiohist_to_audio", "all_to_all"),
 )
 Z_LOSS = 1e-4
-MODALITIES = [pytest.param(case, marks=pytest.mark.golden_row(NAME, case, files=[f"model_{case}.npz"])) for case in CASES]
+MODALITIES = [
+    pytest.param(case, marks=pytest.mark.golden_row(NAME, case, files=[f"model_{case}.npz"])) for case in CASES
+]
 
 
 @pytest.fixture(scope="module")

@@ -154,9 +154,7 @@ def test_both_names_give_the_same_parameters(fixtures: Fixtures) -> None:
 @pytest.mark.parametrize(("names", "file"), [("pytorch", "state_dict"), ("t5x", "t5x_params")])
 def test_export_gives_back_every_tensor(fixtures: Fixtures, tmp_path: Path, names: str, file: str) -> None:
     imported = import_params(fixtures.folder / f"{file}.npz", fixtures.spec)
-    (written,) = export_params(
-        imported.params, fixtures.spec, tmp_path, names=names, tokenizers=imported.tokenizers
-    )
+    (written,) = export_params(imported.params, fixtures.spec, tmp_path, names=names, tokenizers=imported.tokenizers)
     if names == "pytorch":
         from safetensors.numpy import load_file
 

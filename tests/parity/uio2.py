@@ -23,9 +23,7 @@ OFFSET = 2  # of codes in targets
 
 def erf(spec: UnifiedIO2Spec) -> UnifiedIO2Spec:
     """The port's resamplers: what arrays without a suffix were made with."""
-    exact = {
-        name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")
-    }
+    exact = {name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")}
     return dataclasses.replace(spec, **exact)
 
 
@@ -77,9 +75,7 @@ def rows_of(angles: tuple[jax.Array, jax.Array]) -> np.ndarray:
     return both.reshape(*both.shape[:-2], -1)
 
 
-def assert_close(
-    ours: Any, theirs: np.ndarray, mask: Any = None, *, what: str = "", tolerance: float = 1e-5
-) -> None:
+def assert_close(ours: Any, theirs: np.ndarray, mask: Any = None, *, what: str = "", tolerance: float = 1e-5) -> None:
     """Within `tolerance` of the largest value; with `mask`, only where it holds."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape, (what, ours.shape, theirs.shape)

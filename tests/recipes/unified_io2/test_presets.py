@@ -101,7 +101,10 @@ def test_settings_of_a_config() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"preset": "unified_io2_xs"}, r"model.preset is 'unified_io2_xs'; there are: .*; did you mean 'unified_io2_xl'"),
+        (
+            {"preset": "unified_io2_xs"},
+            r"model.preset is 'unified_io2_xs'; there are: .*; did you mean 'unified_io2_xl'",
+        ),
         ({"kv_heads": 4}, "model.kv_heads is set, and a Unified-IO 2 model has no such setting"),
         ({"variants": ("dense",)}, "model.variants has 'dense'; there are: sparse_patterns, dynamic_mask"),
         ({"input_modalities": ("video",)}, "model.input_modalities, or a part of it, is 'video'; it must be one of"),
