@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import platform
-import time
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ import numpy as np
 import optax
 from safetensors.numpy import load_file
 
-from benchmarks.llama_work import arguments, serve, training_tokens
+from benchmarks.llama_work import Trainer, arguments, serve, training_tokens
 
 SETTING, FOLDER = arguments()
 MATRICES = {
@@ -89,7 +88,7 @@ def make_loss(eps: float, base: float) -> Any:
     return loss
 
 
-class Side:
+class Side(Trainer):
     def load(self) -> dict[str, Any]:
         self.params, eps, base = read_params()
         decayed = jax.tree.map_with_path(lambda path, _: "norm" not in str(path[-1]), self.params)
@@ -116,21 +115,9 @@ class Side:
         self.steps += 1
         return float(loss)
 
-    def losses(self) -> dict[str, Any]:
-        return {"losses": [self.one_step() for _ in range(SETTING["checked_steps"])]}
-
-    def train(self, steps: int) -> dict[str, Any]:
-        seconds = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            self.one_step()
-            seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds}
-
     def about(self) -> dict[str, Any]:
         return {"python": platform.python_version(), "jax": jax.__version__, "optax": optax.__version__}
 
 
 if __name__ == "__main__":
-    side = Side()
-    serve({name: getattr(side, name) for name in ("load", "losses", "train", "about")})
+    serve(Side(SETTING))

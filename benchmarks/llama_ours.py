@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.llama_work import arguments, prompts, serve, training_tokens
+from benchmarks.llama_work import Trainer, arguments, prompts, serve, training_tokens
 from mio_jax.config import MeshConfig, OptimConfig
 from mio_jax.data.token_space import Block, TokenSpace
 from mio_jax.generate.engine import Engine
@@ -28,7 +28,7 @@ from mio_jax.train.step import make_step
 SETTING, FOLDER = arguments()
 
 
-class Side:
+class Side(Trainer):
     def load(self) -> dict[str, Any]:
         sizes = ("vocab_size", "dim", "depth", "heads", "kv_heads", "head_dim", "mlp_dim", "init_std")
         self.spec = DecoderSpec(**{name: SETTING[name] for name in sizes})
@@ -78,17 +78,6 @@ class Side:
         self.steps += 1
         return float(metrics["loss"])
 
-    def losses(self) -> dict[str, Any]:
-        return {"losses": [self.one_step() for _ in range(SETTING["checked_steps"])]}
-
-    def train(self, steps: int) -> dict[str, Any]:
-        seconds = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            self.one_step()
-            seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds}
-
     def generate(self, rows: int) -> dict[str, Any]:
         given = list(prompts(SETTING, rows).astype(np.int32))
         start = time.perf_counter()
@@ -101,6 +90,4 @@ class Side:
 
 
 if __name__ == "__main__":
-    side = Side()
-    names = ("load", "logits", "losses", "train", "generate", "about")
-    serve({name: getattr(side, name) for name in names})
+    serve(Side(SETTING))

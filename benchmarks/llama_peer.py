@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from llama_work import arguments, prompts, serve, training_tokens
+from llama_work import Trainer, arguments, prompts, serve, training_tokens
 
 SETTING, FOLDER = arguments()
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-class Side:
+class Side(Trainer):
     def load(self) -> dict[str, Any]:
         self.model = self.read()
         self.decoder = self.read().eval()  # keeps the first weights, as the other side's engine does
@@ -52,17 +52,6 @@ class Side:
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         return loss.item()
-
-    def losses(self) -> dict[str, Any]:
-        return {"losses": [self.one_step() for _ in range(SETTING["checked_steps"])]}
-
-    def train(self, steps: int) -> dict[str, Any]:
-        seconds = []
-        for _ in range(steps):
-            start = time.perf_counter()
-            self.one_step()
-            seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds}
 
     def decode(self, rows: int, cache: str | None) -> tuple[float, Any]:
         given = torch.from_numpy(prompts(SETTING, rows))
@@ -102,6 +91,4 @@ class Side:
 
 
 if __name__ == "__main__":
-    side = Side()
-    names = ("load", "logits", "losses", "train", "generate", "about")
-    serve({name: getattr(side, name) for name in names})
+    serve(Side(SETTING))

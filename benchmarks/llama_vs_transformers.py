@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.output import RESULTS, hardware, run, write_result
 from mio_jax.errors import MioError
 
 HERE = Path(__file__).resolve().parent
-RESULT = HERE / "results" / "llama_vs_transformers.json"
+RESULT = RESULTS / "llama_vs_transformers.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,14 +170,6 @@ def summary(seconds: dict[str, dict[str, list[float]]], setting: Setting) -> dic
     return {"ratios": ratios, "measurements": details}
 
 
-def cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peer-python", default=".venv-peers/bin/python", help="has torch and transformers")
@@ -187,7 +179,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     setting, began = Setting(), time.perf_counter()
-    load_before = os.getloadavg()[0]
+    machine = hardware()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         workers: list[Worker] = []
@@ -206,21 +198,15 @@ def main() -> int:
         "agreement": agreement,
         "setting": dataclasses.asdict(setting),
         "sides": about,
-        "hardware": {"cpu": cpu_model(), "cores_used": args.threads, "load_before": round(load_before, 2)},
+        "hardware": machine,
         "wall_seconds": round(time.perf_counter() - began, 1),
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
     for name, ratio in result["ratios"].items():
         rates = {worker: m["tokens_per_second"] for worker, m in result["measurements"][name].items()}
         print(f"{name:<18} {ratio:6.2f}x   " + "   ".join(f"{w} {r:,.0f} tokens/s" for w, r in rates.items()))
-    print(f"wrote {args.out}")
+    write_result(result, args.out)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except MioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -1,6 +1,6 @@
-"""What the two workers of the LLaMA benchmark share: the work they are given and the loop that takes commands.
+"""What the workers of the LLaMA benchmarks share: the work they are given and the loop that takes commands.
 
-Imported by both interpreters, so it needs nothing but numpy.
+Imported by the interpreters of both sides, so it needs nothing but numpy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,34 @@ def prompts(setting: dict[str, Any], rows: int) -> np.ndarray:
     return rng.integers(0, setting["vocab_size"], (rows, setting["prompt"]))
 
 
-def serve(handlers: dict[str, Callable[..., dict[str, Any]]]) -> None:
+class Trainer:
+    """A side; it brings `one_step`, which ends when the step has been computed, and the other commands."""
+
+    def __init__(self, setting: dict[str, Any]) -> None:
+        self.checked_steps: int = setting["checked_steps"]
+
+    def one_step(self) -> float:
+        """Takes a training step -> its loss."""
+        raise NotImplementedError
+
+    def losses(self) -> dict[str, Any]:
+        return {"losses": [self.one_step() for _ in range(self.checked_steps)]}
+
+    def train(self, steps: int) -> dict[str, Any]:
+        seconds = []
+        for _ in range(steps):
+            start = time.perf_counter()
+            self.one_step()
+            seconds.append(time.perf_counter() - start)
+        return {"seconds": seconds}
+
+
+def serve(side: Trainer) -> None:
     """Answers one JSON command a line until the input ends. What libraries print goes to the standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)
-        answer = handlers[request.pop("command")](**request)
+        answer = getattr(side, request.pop("command"))(**request)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

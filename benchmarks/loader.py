@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import functools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.llama_vs_transformers import cpu_model
+from benchmarks.output import hardware, run, write_result
 from benchmarks.packers import mean_fill, most_fill, packers
 from mio_jax.config import DataConfig, RunConfig, StageConfig
 from mio_jax.config_loading import load_config_file
@@ -199,16 +198,10 @@ def main() -> int:
     if "speed" in args.what:
         result["speed"] = measure_speed(config, args.window, args.rounds, args.batches, args.steps)
         result["ratio_is"] = "useful tokens a second of one loader thread over those of mio train's steps, medians"
-        result["hardware"] = {"cpu": cpu_model(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"wrote {args.out}")
+        result["hardware"] = hardware()
+    write_result(result, args.out)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except MioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

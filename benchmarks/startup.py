@@ -11,7 +11,6 @@ that of the cold one before it. Wall time, and the CPU time of the process, whic
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import signal
@@ -24,12 +23,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.llama_vs_transformers import cpu_model
+from benchmarks.output import RESULTS, hardware, run, write_result
 from mio_jax.errors import MioError
 
-HERE = Path(__file__).resolve().parent
-RESULT = HERE / "results" / "startup.json"
-CONFIG = HERE.parent / "configs" / "quickstart.py"
+RESULT = RESULTS / "startup.json"
+CONFIG = Path(__file__).resolve().parents[1] / "configs" / "quickstart.py"
 PATIENCE = 300  # seconds until a start that has no first step is given up
 
 Seconds = dict[str, float]  # "wall" and "cpu"
@@ -44,7 +42,7 @@ def timed(work: Callable[[], float | None]) -> Seconds:
     return {"wall": round(ended - began, 3), "cpu": round(cpu, 3)}
 
 
-def run(command: list[str]) -> None:
+def quietly(command: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -86,7 +84,7 @@ def main() -> int:
             "python": [sys.executable, "-c", "pass"],
             "mio --help": [sys.executable, "-m", "mio_jax.cli", "--help"],
         }.items():
-            turns.setdefault(name, []).append(timed(lambda command=command: run(command)))  # type: ignore[misc]
+            turns.setdefault(name, []).append(timed(lambda command=command: quietly(command)))  # type: ignore[misc]
     for turn in range(args.starts):
         with tempfile.TemporaryDirectory() as folder:
             for kind in ("cold", "warm"):
@@ -95,19 +93,13 @@ def main() -> int:
         print(f"turn {turn + 1} of {args.starts}", flush=True)
     result = {
         "seconds": {name: medians(its) for name, its in turns.items()},
-        "hardware": {"cpu": cpu_model(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]},
+        "hardware": hardware(),
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
     for name, its in result["seconds"].items():
         print(f"{name:<18} {its['wall']:7.2f} s, of which {its['cpu']:.2f} s on the CPU")
-    print(f"wrote {args.out}")
+    write_result(result, args.out)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except MioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

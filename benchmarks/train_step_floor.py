@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.llama_vs_transformers import HERE, Setting, Worker, cpu_model
+from benchmarks.llama_vs_transformers import Setting, Worker
+from benchmarks.output import RESULTS, hardware, run, write_result
 from mio_jax.errors import MioError
 
-RESULT = HERE / "results" / "train_step_floor.json"
+RESULT = RESULTS / "train_step_floor.json"
 SETTING = Setting(
     vocab_size=32_000, dim=512, depth=8, heads=8, kv_heads=8, head_dim=64, mlp_dim=1408, init_std=0.02, rows=2
 )
@@ -78,7 +79,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="cores of both sides")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
-    load_before = os.getloadavg()[0]
+    machine = hardware()
     with tempfile.TemporaryDirectory() as folder:
         workers = start(SETTING, args.threads, Path(folder))
         try:
@@ -98,18 +99,13 @@ def main() -> int:
         "losses_relative_error": drift,
         "setting": dataclasses.asdict(SETTING),
         "sides": about,
-        "hardware": {"cpu": cpu_model(), "cores_used": args.threads, "load_before": round(load_before, 2)},
+        "hardware": machine,
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n")
     shown = "   ".join(f"{name} {rate:,.0f} tokens/s" for name, rate in rates.items())
-    print(f"training step {result['ratio']:.2f}x   {shown}\nwrote {args.out}")
+    print(f"training step {result['ratio']:.2f}x   {shown}")
+    write_result(result, args.out)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except MioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    run(main)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from mio_jax.data.packing import require_fit, token_sizes
 from mio_jax.errors import MioError
-from mio_jax.data.window_packing import Sizes, fitting_sizes, token_sizes
 
 Key = TypeVar("Key")
+Sizes = tuple[int, ...]
 
 
 class StreamingPairer(Generic[Key]):
@@ -36,7 +37,9 @@ class StreamingPairer(Generic[Key]):
 
         Raises MioError if the example alone is over a budget.
         """
-        new = (key, example, fitting_sizes(self._size_of(example), self._budgets))
+        sizes = self._size_of(example)
+        require_fit(sizes, self._budgets)
+        new = (key, example, sizes)
         held = [(place, item) for place, item in enumerate(self._pool) if item is not None]
         # `max` keeps the first of equals.
         partner = max((p for p, item in held if self._fit(new, item)), key=self._total, default=None)

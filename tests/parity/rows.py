@@ -54,8 +54,12 @@ ROWS: dict[str, tuple[Row, ...]] = {
         Row("text_audiohist_to_audio", ("model_text_audiohist_to_audio.npz", *UIO2_WEIGHTS), "forward pass and losses"),
         Row("all_to_all", ("model_all_to_all.npz", *UIO2_WEIGHTS), "forward pass and losses, every modality"),
         Row("grads", ("grads.npz", "model_all_to_all.npz", *UIO2_WEIGHTS), "gradients of the total loss"),
-        Row("t5x_params", ("t5x_params.npz", "state_dict.npz"), "both key maps of the published weights"),
-        Row("masks_and_rope", ("decoder_masks_and_rope.npz", "config.json"), "sparse masks and rotary tables"),
+        Row("t5x_params", ("t5x_params.npz", *UIO2_WEIGHTS), "both key maps of the published weights"),
+        Row(
+            "masks_and_rope",
+            ("decoder_masks_and_rope.npz", "model_all_to_all.npz", *UIO2_WEIGHTS),
+            "sparse masks and rotary tables",
+        ),
         Row(
             "features", ("feature_extractors.npz", "model_all_to_all.npz", *UIO2_WEIGHTS), "ViT, AST, history encoders"
         ),

@@ -1,7 +1,7 @@
 """Run by test_sharding.py in a process of its own: five steps of every model on one device and on meshes of eight.
 
-Prints {model: {mesh: {"losses": [...], "embed": spec, "worst": [error, name]}}} as JSON; the partitioner's warnings go
-to stderr. After the word CONTROL comes what it says about a move that it can only make by replicating.
+Prints {model: {mesh: {"losses": [...], "table": [shape, spec], "worst": [error, name]}}} as JSON; the partitioner's
+warnings go to stderr. After the word CONTROL comes what it says about a move that it can only make by replicating.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,22 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mio_jax.config import MeshConfig, ModelConfig, OptimConfig
-from mio_jax.parallel import batch_sharding, make_mesh, replicated, rules_of, strip_to
+from mio_jax.data.token_space import Block, TokenSpace
+from mio_jax.nn.base import Module, constrain, param, partition_spec
+from mio_jax.nn.encoder_decoder import Embedded, Encoder
+from mio_jax.nn.layers import LayerSpec
+from mio_jax.nn.rotary import rotary_angles
+from mio_jax.objectives.cross_entropy import blocked_cross_entropy
+from mio_jax.parallel import make_mesh, replicated, rules_of, strip_to
+from mio_jax.parallel.rules import axis_table
 from mio_jax.protocols import load_recipe
+from mio_jax.recipes.unified_io2.presets import preset
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.state import abstract_state, new_params, new_state, plan_model
-from mio_jax.train.step import make_step
+from mio_jax.train.step import Loss, make_step
 
 ROWS, LENGTH, VOCAB = 8, 32, 98  # 98 rows: neither 4 nor 8 devices divide them
+SPACE = TokenSpace("test", (Block("text", "text", 0, VOCAB),), (), (), bos=1, eos=2, pad=0)
 Batch = dict[str, np.ndarray]
 
 MESHES = {
@@ -53,44 +62,130 @@ def decoder_batch() -> Batch:
     }
 
 
-# Name -> recipe, sizes that 8 devices divide, batch. A new kind of model adds its line here, and every mesh is run.
-MODELS: dict[str, tuple[str, ModelConfig, Callable[[], Batch]]] = {
-    "decoder": ("mio", ModelConfig(dim=32, depth=2, heads=8, kv_heads=2, head_dim=4, mlp_dim=64), decoder_batch),
+def encoder_decoder_batch() -> Batch:
+    """Every modality of a Unified-IO 2 model, with padding in each; two texts to say in every other row."""
+    rng = np.random.default_rng(1)
+    spec = preset("unified_io2_tiny")
+
+    def mask(*shape: int) -> np.ndarray:
+        return (np.arange(shape[-1]) < rng.integers(shape[-1] // 2, shape[-1] + 1, (*shape[:-1], 1))).astype(np.int32)
+
+    def patches(modality: str, *items: int) -> Batch:
+        shape = (ROWS, *items, spec.grid(modality)[0] * spec.grid(modality)[1])
+        width = spec.vit(modality.removesuffix("_history")).patch_dim
+        ids = np.broadcast_to(np.arange(shape[-1], dtype=np.int32), shape)
+        found = {"input": rng.normal(size=(*shape, width)).astype(np.float32), "mask": mask(*shape), "pos_ids": ids}
+        return {f"inputs/{modality}/{name}": x for name, x in found.items()}
+
+    places = np.repeat(np.arange(LENGTH, dtype=np.int32)[None], ROWS, 0)
+    texts = (places >= LENGTH // 2) & (np.arange(ROWS)[:, None] % 2 == 1)
+    said = rng.integers(2, VOCAB, (ROWS, LENGTH), dtype=np.int32)
+    batch = {
+        "inputs/text/tokens": rng.integers(0, VOCAB, (ROWS, LENGTH), dtype=np.int32),
+        "inputs/text/mask": mask(ROWS, LENGTH),
+        "inputs/text/pos_ids": places,
+        "targets/text/inputs": np.roll(said, 1, axis=1) * (places % (LENGTH // 2) > 0),
+        "targets/text/targets": said,
+        "targets/text/mask": mask(ROWS, LENGTH),
+        "targets/text/pos_ids": places - texts * (LENGTH // 2),
+        "targets/text/segment_ids": texts.astype(np.int32),
+        "targets/image/loss_mask": mask(ROWS, spec.tokens_of("image")),
+    }
+    batch |= patches("image") | patches("audio") | patches("image_history", 2) | patches("audio_history", 4)
+    for name in ("image", "audio"):
+        batch[f"targets/{name}/codes"] = rng.integers(0, 24, (ROWS, spec.tokens_of(name)), dtype=np.int32)
+    return batch
+
+
+class Reader(Module):
+    """An encoder that says what each token was before half of them were hidden."""
+
+    def __init__(self, key: jax.Array) -> None:
+        table, encoder = jax.random.split(key)
+        layer = LayerSpec(32, 8, 8, 4, 64, depth=2, norm="layer", bias=True, mlp="gelu", kv_heads_axis="heads")
+        self.embed = param(table, (VOCAB, 32), ("vocab", "embed"), 0.2)
+        self.encoder = Encoder(layer, encoder)
+
+    def hidden(self, tokens: jax.Array, positions: jax.Array, segment_ids: jax.Array) -> jax.Array:
+        table = constrain(self.embed[...], "vocab", None)
+        x = constrain(table[tokens], "batch", "length", "act_embed")
+        rows = Embedded(x, segment_ids != 0, rotary_angles(positions, 4, 1e4), segment_ids, jnp.zeros_like(positions))
+        return self.encoder(rows)
+
+
+def reader_loss(
+    model: Reader, batch: dict[str, jax.Array], *, z_loss: float = 0.0
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    hidden = model.hidden(batch["tokens"] * (batch["modality_ids"] > 0), batch["positions"], batch["segment_ids"])
+    weights = batch["loss_weights"]
+    total, _ = blocked_cross_entropy(hidden, model.embed[...], batch["tokens"], weights, z_loss=z_loss)
+    return total, {"weight": weights.sum(), "loss/text": total, "weight/text": weights.sum()}
+
+
+class Kind(NamedTuple):
+    """A kind of model: how it is built and trained, a batch, and the name of a table of `rows` rows."""
+
+    build: Callable[[jax.Array], Any]
+    loss: Loss
+    batch: Callable[[], Batch]
+    table: str = "embed"
+    rows: int = VOCAB
+
+
+def of_recipe(name: str, sizes: ModelConfig, batch: Callable[[], Batch], **table: Any) -> Kind:
+    recipe = load_recipe(name)
+    spec = recipe.resolve_model(sizes, SPACE)
+    return Kind(lambda key: recipe.build_model(spec, key), recipe.loss, batch, **table)
+
+
+DECODER = ModelConfig(dim=32, depth=2, heads=8, kv_heads=2, head_dim=4, mlp_dim=64)
+ENCODER_DECODER = ModelConfig(preset="unified_io2_tiny", dim=32, depth=2, heads=8, head_dim=4, mlp_dim=64)
+# Sizes that 8 devices divide. A new kind of model adds its line here, and every mesh is run.
+MODELS: dict[str, Callable[[], Kind]] = {
+    "decoder": lambda: of_recipe("mio", DECODER, decoder_batch),
+    "encoder": lambda: Kind(Reader, reader_loss, decoder_batch),
+    "encoder-decoder": lambda: of_recipe(
+        "unified_io2", ENCODER_DECODER, encoder_decoder_batch, table="text_table", rows=128
+    ),
 }
+
+
+def spread(mesh: Any, rules: Any, array: np.ndarray) -> jax.Array:
+    """A batch's array on the mesh: split by rows, and by its second dimension where that divides."""
+    axes = ("batch", "length", *[None] * (array.ndim - 2))
+    sharding = NamedSharding(mesh, partition_spec(axes, axis_table(rules), mesh.shape, array.shape))
+    return jax.make_array_from_process_local_data(sharding, array)
 
 
 def run(name: str, config: MeshConfig, reference: Any = None) -> tuple[dict[str, object], Any]:
     """Five steps -> (what is printed, parameters on the host as the model knows them)."""
-    recipe_name, sizes, make_batch = MODELS[name]
-    recipe, batch = load_recipe(recipe_name), make_batch()
-    spec = recipe.resolve_model(sizes, VOCAB)
+    kind = MODELS[name]()
     mesh = make_mesh(config)
     # A parameter whose gradient is nothing but rounding moves by eps' grace: with a tiny one, Adam makes steps of it.
     optim = OptimConfig(learning_rate=1e-2, eps=1e-4)
     with jax.set_mesh(mesh):
-        plan = plan_model(lambda key: recipe.build_model(spec, key), mesh, rules_of(config))
+        plan = plan_model(kind.build, mesh, rules_of(config))
         optimizer = make_optimizer(optim, plan.axes)
         abstract = abstract_state(plan, optimizer)
         state = new_state(new_params(plan, seed=0), optimizer, abstract)
-        step = make_step(plan, optimizer, recipe.loss, abstract)
-        sharding = batch_sharding(mesh, ROWS, LENGTH, plan.rules)
-        on_device = {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+        step = make_step(plan, optimizer, kind.loss, abstract)
+        on_device = {k: spread(mesh, plan.rules, v) for k, v in kind.batch().items()}
         rate = jax.device_put(jnp.float32(1e-2), replicated(mesh))
         losses = []
-        first = state["params"]["embed"]
+        first = state["params"][kind.table]
         for _ in range(5):
             with jax.transfer_guard("disallow"):
                 state, metrics = step(state, on_device, rate)
             losses.append({k: float(v) for k, v in jax.device_get(metrics).items()})
         assert first.is_deleted(), "the state was not donated"
-        moments = state["opt_state"][1].mu["embed"]
-        assert moments.sharding.is_equivalent_to(state["params"]["embed"].sharding, 2), "moments lie elsewhere"
-        table = np.asarray(jax.device_get(state["params"]["embed"]))
-        assert not table[VOCAB:].any(), "rows of padding have moved"
+        moments = state["opt_state"][1].mu[kind.table]
+        assert moments.sharding.is_equivalent_to(state["params"][kind.table].sharding, 2), "moments lie elsewhere"
+        table = np.asarray(jax.device_get(state["params"][kind.table]))
+        assert not table[kind.rows :].any(), "rows of padding have moved"
         params = jax.device_get(strip_to(state["params"], plan.shapes))
     return {
         "losses": losses,
-        "embed": [list(table.shape), list(state["params"]["embed"].sharding.spec)],
+        "table": [list(table.shape), list(state["params"][kind.table].sharding.spec)],
         "worst": [0.0, ""] if reference is None else worst_difference(params, reference),
     }, params
 

@@ -47,7 +47,7 @@ def test_losses_and_parameters_equal_one_device(runs: tuple[Results, str], model
     ("mesh", "rows"), [("one", 98), ("data", 98), ("tensor", 104), ("fsdp+tensor", 100), ("data+fsdp+tensor", 98)]
 )
 def test_tables_are_split_and_padded_to_what_the_mesh_divides(runs: tuple[Results, str], mesh: str, rows: int) -> None:
-    shape, spec = runs[0]["decoder"][mesh]["embed"]
+    shape, spec = runs[0]["decoder"][mesh]["table"]
     assert (shape, spec) == ([rows, 32], ["tensor", "fsdp"])
 
 

@@ -9,25 +9,37 @@ Shape letters: B examples, S input places, T target places, D width.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mio_jax.config import ModelConfig
+from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, constrain, param
 from mio_jax.nn.encoder_decoder import CrossDecoder, Embedded, Encoder, join
 from mio_jax.nn.layers import Patterns
 from mio_jax.protocols import ModelSizes, StackSizes
-from mio_jax.recipes.unified_io2.inputs import Batch, History, MediaFeatures, Patches, embedded, modality_vector, required
+from mio_jax.recipes.unified_io2.inputs import (
+    Batch,
+    History,
+    MediaFeatures,
+    Patches,
+    embedded,
+    modality_vector,
+    required,
+)
 from mio_jax.recipes.unified_io2.patterns import decoder_patterns
 from mio_jax.recipes.unified_io2.positions import code_angles, text_angles
 from mio_jax.recipes.unified_io2.presets import preset
-from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
+from mio_jax.recipes.unified_io2.spec import INPUTS, RESERVED, TARGETS, UnifiedIO2Spec
 from mio_jax.recipes.unified_io2.targets import Said, Targets, present, said_codes, said_text
 
-VARIANTS = {  # by `model.variants`: what it sets in the spec
+FULL_TEXT, FULL_ITEMS = 512, 4  # tokens of a text, and items of a history, at most
+
+VARIANTS: dict[str, dict[str, Any]] = {  # by `model.variants`: what it sets in the spec
     "sparse_patterns": {"sparse_patterns": True},
     "dynamic_mask": {"dynamic_mask": True},
     "exact_rotary": {"exact_rotary": True},
@@ -49,9 +61,8 @@ class UnifiedIO2(Module):
         keys = iter(jax.random.split(key, 16))
         tables, media, ins, outs, encoder, decoder = (next(keys) for _ in range(6))
         self.spec = spec
-        needed = [name for name in TARGETS if spec.has("targets", name) or (name == "text" and spec.has("inputs", name))]
         for i, name in enumerate(TARGETS):
-            if name in needed:
+            if spec.has_table(name):
                 table = param(jax.random.fold_in(tables, i), (spec.vocab(name), spec.dim), ("vocab", "embed"), 1.0)
                 setattr(self, f"{name}_table", table)
         for i, name in enumerate(("image", "audio")):
@@ -109,7 +120,12 @@ class UnifiedIO2(Module):
         segments = said.segments * len(TARGETS) + TARGETS.index(name)
         vector = getattr(self, f"target_{name}").modality_embedding
         return embedded(
-            self.spec, self.lookup(name, said.inputs), vector, said.mask, self.target_angles(name, said.positions), segments
+            self.spec,
+            self.lookup(name, said.inputs),
+            vector,
+            said.mask,
+            self.target_angles(name, said.positions),
+            segments,
         )
 
     def target_angles(self, modality: str, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -155,15 +171,18 @@ def _front_end(spec: UnifiedIO2Spec, modality: str, key: jax.Array) -> Any:
 
 def _with_erf(spec: UnifiedIO2Spec) -> UnifiedIO2Spec:
     """The PyTorch port's resampler: exact GELU."""
-    changed = {name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")}
+    changed = {
+        name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")
+    }
     return dataclasses.replace(spec, **changed)
 
 
-def resolve_model(config: ModelConfig, vocab_size: int) -> UnifiedIO2Spec:
+def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
     """The preset with the config's replacements; `depth` is of the encoder and of the decoder.
 
     Args:
-      vocab_size: ids of the text tokenizer; the table has more rows, a multiple of 128 of them.
+      space: says how many ids each modality has (their tables are apart, whatever its numbers); of image and audio it
+        may say nothing, and they keep the preset's. Tables have a multiple of 128 rows.
 
     Raises:
       MioError: an unknown preset or variant, sizes that do not fit, or a setting that this model does not have.
@@ -187,14 +206,15 @@ def resolve_model(config: ModelConfig, vocab_size: int) -> UnifiedIO2Spec:
             raise MioError(f"model.variants has {variant!r}; there are: {', '.join(VARIANTS)}")
         changes |= VARIANTS[variant]
     # ViTs and resamplers take the remat of the trunk as well: they are as deep.
-    vits = {
-        f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")
-    }
+    vits = {f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")}
+    ids = {name: sum(block.size for block in space.blocks if block.modality == name) for name in TARGETS}
+    ids |= {name: count + RESERVED for name, count in ids.items() if name != "text" and count}
+    tables = {f"{name}_vocab": -(-count // 128) * 128 for name, count in ids.items() if count}
     spec = dataclasses.replace(
         spec,
         **changes,
         **vits,
-        text_vocab=-(-vocab_size // 128) * 128,
+        **tables,
         dtype=config.dtype,
         remat=config.remat,
         attention=config.attention,
@@ -209,5 +229,39 @@ def build_model(spec: UnifiedIO2Spec, key: jax.Array) -> UnifiedIO2:
 
 
 def model_sizes(spec: UnifiedIO2Spec) -> ModelSizes:
-    """What FLOPs of one token in the trunk are counted from; cross-attention is counted as a stack of its own."""
-    raise NotImplementedError
+    """What FLOPs are counted from: of a whole example with every built modality, inputs and targets together a row.
+
+    Resamplers are left out: they are less than a hundredth of what they read from.
+    """
+    inputs = {name: _full_length(spec, name) for name in INPUTS if spec.has("inputs", name)}
+    targets = {name: FULL_TEXT if name == "text" else spec.tokens_of(name) for name in TARGETS}
+    targets = {name: length for name, length in targets.items() if spec.has("targets", name)}
+    ins, outs = sum(inputs.values()), sum(targets.values())
+    row = ins + outs
+    trunk = StackSizes(spec.encoder_depth, spec.dim, spec.heads, spec.heads, spec.head_dim, spec.mlp_dim, causal=False)
+    stacks = [
+        trunk._replace(share=ins / row),
+        trunk._replace(depth=spec.decoder_depth, causal=True, share=outs / row, context=ins / row),
+    ]
+    for name in inputs:
+        if name == "text":
+            continue
+        vit = spec.vit(name.removesuffix("_history"))
+        patches = math.prod(spec.grid(name))
+        items = FULL_ITEMS if name.endswith("_history") else 1
+        stacks.append(
+            StackSizes(vit.depth, vit.dim, vit.heads, vit.heads, vit.head_dim, vit.mlp_dim, 2, False)._replace(
+                share=items * patches / row, length=patches + vit.extra, trained=name in spec.trained_encoders
+            )
+        )
+    logits = sum(length * spec.vocab(name) for name, length in targets.items()) / row
+    return ModelSizes(tuple(stacks), spec.dim, round(logits))
+
+
+def _full_length(spec: UnifiedIO2Spec, modality: str) -> int:
+    """Places of a whole input in the encoder."""
+    if modality == "text":
+        return FULL_TEXT
+    if modality.endswith("_history"):
+        return FULL_ITEMS * spec.resampler(modality).latents
+    return math.prod(spec.grid(modality))

@@ -95,7 +95,7 @@ def resampler_entries(key: str, path: tuple[str, ...], qk: str) -> Iterator[Entr
 def entries(spec: UnifiedIO2Spec) -> Iterator[Entry]:
     """The key map of what this model has built."""
     for name in TARGETS:
-        if spec.has("targets", name) or (name == "text" and spec.has("inputs", name)):
+        if spec.has_table(name):
             yield Entry(f"{name}_token_embedder.weight", (f"{name}_table",))
     for name in INPUTS:
         if not spec.has("inputs", name):
@@ -159,9 +159,7 @@ def make_leaves(rows: Iterator[Entry], shapes: Any) -> list[Leaf]:
     for entry in rows:
         shape = get(shapes, entry.path).shape
         stacked = LAYERS in entry.path
-        keys = entry.parts or (
-            tuple(entry.key.format(i) for i in range(shape[0])) if stacked else (entry.key,)
-        )
+        keys = entry.parts or (tuple(entry.key.format(i) for i in range(shape[0])) if stacked else (entry.key,))
         stacked = stacked or bool(entry.parts)
         table = entry.path[-1].endswith("_table")
         leaves.append(Leaf(entry, keys, shape[1:] if stacked else shape, stacked, table))

@@ -23,9 +23,7 @@ def text_angles(spec: UnifiedIO2Spec, positions: jax.Array) -> Angles:
 def patch_angles(spec: UnifiedIO2Spec, modality: str, ids: jax.Array) -> Angles:
     """Of input patches "image" or "audio": int32 [...] their numbers on the modality's grid, row by row."""
     columns = spec.grid(modality)[1]
-    return grid_angles(
-        spec.input_scale * (ids // columns), spec.input_scale * (ids % columns), spec.head_dim, THETA
-    )
+    return grid_angles(spec.input_scale * (ids // columns), spec.input_scale * (ids % columns), spec.head_dim, THETA)
 
 
 def history_angles(spec: UnifiedIO2Spec, modality: str, items: int) -> Angles:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from mio_jax.errors import MioError
 from mio_jax.nn.encoder_decoder import Embedded
 from mio_jax.recipes.unified_io2.inputs import Batch, required
-from mio_jax.recipes.unified_io2.spec import RESERVED, TARGETS, UnifiedIO2Spec
+from mio_jax.recipes.unified_io2.spec import INPUTS, RESERVED, TARGETS, UnifiedIO2Spec
 
 START = 0  # also padding
 
@@ -112,10 +112,4 @@ def present(spec: UnifiedIO2Spec, side: str, batch: Batch) -> list[str]:
         )
     if not brought:
         raise MioError(f"the batch has no {side}; this model takes {', '.join(built)}")
-    return [name for name in built_order(side) if name in brought]
-
-
-def built_order(side: str) -> tuple[str, ...]:
-    from mio_jax.recipes.unified_io2.spec import INPUTS
-
-    return INPUTS if side == "inputs" else TARGETS
+    return [name for name in (INPUTS if side == "inputs" else TARGETS) if name in brought]
