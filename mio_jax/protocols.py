@@ -45,6 +45,18 @@ class Example(NamedTuple):
     loss_weights: np.ndarray
 
 
+class DenoisingIds(NamedTuple):
+    """Ids that the mixture of denoisers puts into sequences.
+
+    sentinels: one stands for each hidden span; mask: stands for every hidden code of an image or a sound.
+    prefixes: (modality, paradigm) -> int32 ids that an example of that kind begins with.
+    """
+
+    sentinels: tuple[int, ...]
+    mask: int
+    prefixes: Mapping[tuple[str, str], np.ndarray]
+
+
 class RowFormat(Protocol):
     """How examples, whatever a recipe's `encode` makes of them, become one row of a batch.
 
@@ -66,18 +78,6 @@ class RowFormat(Protocol):
         Raises MioError if the examples do not fit.
         """
         ...
-
-
-class DenoisingIds(NamedTuple):
-    """Ids that the mixture of denoisers puts into sequences.
-
-    sentinels: one stands for each hidden span; mask: stands for every hidden code of an image or a sound.
-    prefixes: (modality, paradigm) -> int32 ids that an example of that kind begins with.
-    """
-
-    sentinels: tuple[int, ...]
-    mask: int
-    prefixes: Mapping[tuple[str, str], np.ndarray]
 
 
 class Generated(NamedTuple):
@@ -117,8 +117,10 @@ class StackSizes(NamedTuple):
     mlp_dim: int
     mlp_matrices: int = 3  # 3 with a gate
     causal: bool = True
-    share: float = 1.0  # of a row's tokens that go through it
-    context: float = 1.0  # share of a row's tokens that each of them attends to
+    share: float = 1.0  # of a row's tokens that pass through it
+    context: float = 0.0  # of a row's tokens that its cross-attention reads; 0: it has none
+    length: int = 0  # tokens that see each other; 0: all of the row's that pass through it
+    trained: bool = True  # it gets a gradient
 
 
 class ModelSizes(NamedTuple):
@@ -249,6 +251,10 @@ class Recipe(Protocol):
         """`system` (`config.data.system_prompt`) is the system prompt of a conversation that brings none of its own."""
         ...
 
+    def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
+        """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
+        ...
+
     def encode_prompt(self, segments: list[Segment], tokenizers: Any, space: TokenSpace, *, system: str = "") -> Any:
         """What the engine is asked with: int32 ids, or whatever else has their `tobytes()` and `tolist()`."""
         ...
@@ -259,9 +265,6 @@ class Recipe(Protocol):
 
     def rows(self, config: RunConfig) -> RowFormat:
         """What a row of a batch is made of."""
-
-    def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
-        """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
         ...
 
     def segment(self, kind: str, media: Any, tokenizers: Any) -> Segment:

@@ -1,7 +1,7 @@
 """Does a mixture of denoisers prepare a decoder better than causal modelling, at the same number of steps?
 
 Command:   python -m launch.sweep --config configs/ablations/denoising.py --out runs/sweeps/denoising \\
-             --figure docs/ablations/denoising.svg --grid stages.pretrain.objective causal denoising
+             --figure docs/ablations/denoising.svg --grid seed 0 1 --grid stages.pretrain.objective causal denoising
 Hardware:  2 CPU cores; see docs/ablations/denoising.md for times and results
 Data:      the quickstart's
 Result:    docs/ablations/denoising.md
@@ -39,14 +39,14 @@ def get_config() -> ConfigDict:
             stages=(
                 StageConfig(
                     "pretrain",
-                    steps=400,
+                    steps=300,
                     composition=tuple(Part(source, n) for source, n in rows.items()),
                     optim=optim,
                     objective="denoising",
                 ),
                 StageConfig(
                     "sft",
-                    steps=300,
+                    steps=200,
                     mixture="mio_sft",
                     batch_size=8,
                     style="chat",

@@ -18,10 +18,10 @@ REFILLS = ("prefix", "one")
 
 
 class ConstrainedBatcher(Generic[Row]):
-    """Gathers up to `rows` rows whose counts sum to at most `bounds`; those that do not fit wait, `pool` of them at most.
+    """Gathers up to `rows` rows whose counts sum to at most `bounds`; those that do not fit wait, at most `pool` of them.
 
-    A batch leaves when it has all of its rows, or when the pool is full: it is then shorter than `rows`, and the missing
-    rows are the caller's to fill with blanks. What waits opens the next batch: with refill "prefix" as many of the
+    A batch leaves when it has all of its rows, or when the pool is full: it is then shorter than `rows`, and the others
+    are the caller's to fill with blanks. What waits opens the next batch: with refill "prefix" as many of the
     oldest as the bounds allow, with "one" the oldest alone, as the released code of Unified-IO 2 has it (section 15
     of the specification: it means to do the former).
     """

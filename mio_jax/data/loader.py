@@ -32,7 +32,8 @@ from mio_jax.errors import MioError
 from mio_jax.protocols import RowFormat, Segment
 
 Encode = Callable[[list[Segment]], Any]  # -> an example, as the row format takes it
-Corrupt = Callable[[Any, np.random.Generator], Any]  # example -> what the objective makes of it; None: nothing
+# An encoded example and its own generator -> what the objective trains; None: nothing of it.
+Corrupt = Callable[[Any, np.random.Generator], Any]
 State = dict[str, Any]
 
 # A task of which not one of so many examples fits in a row (or passes its own `where`) will never feed a batch.
@@ -55,8 +56,8 @@ def make_loader(
 
     Only the records of these rows are read. `encode` turns segments into one example; `row_format` puts examples into
     rows, by default sequences of `data.length` tokens (`packing.ROW_DTYPES`); `fingerprints` (by modality) are those of
-    the tokenizers in use, by default of those that the config names. `corrupt` makes of every encoded example what the
-    stage's objective trains, with the example's own generator; None from it leaves the example out.
+    the tokenizers in use, by default of those that the config names; `corrupt` makes of every encoded example what the
+    stage's objective trains, and leaves it out with None.
 
     Raises:
       MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture.
@@ -73,7 +74,7 @@ def make_loader(
     counts: dict[str, TaskCount] = {}
     at = 0
     for number, (name, share) in enumerate(parts):
-        streams = _task_streams(stage, name, encode, corrupt, row_format, f"{seed}/{number}", fingerprints, counts)
+        streams = _task_streams(stage, name, encode, row_format, f"{seed}/{number}", fingerprints, counts, corrupt)
         for row in range(share):
             if at in wanted:
                 rows[at] = RowStream(_mix_row(streams, row, share), config.data, row_format)
@@ -119,11 +120,11 @@ def _task_streams(
     stage: StageConfig,
     name: str,
     encode: Encode,
-    corrupt: Corrupt | None,
     row_format: RowFormat,
     salt: str,
     fingerprints: Mapping[str, str],
     counts: dict[str, TaskCount],
+    corrupt: Corrupt | None,
 ) -> list[tuple[Any, float]]:
     """An endless, shuffled, formatted dataset for every task of a source, with its rate."""
     streams = []
@@ -139,25 +140,25 @@ def _task_streams(
             grain.MapDataset.source(reader)
             .shuffle(seed=seed)
             .repeat()
-            .random_map(_formatter(task, stage.style, encode, corrupt, row_format, count), seed=seed ^ 1)
+            .random_map(_formatter(task, stage.style, encode, row_format, count, corrupt), seed=seed ^ 1)
         )
         streams.append((dataset, rate))
     return streams
 
 
 def _formatter(
-    task: Task, style: str, encode: Encode, corrupt: Corrupt | None, row_format: RowFormat, count: TaskCount
+    task: Task, style: str, encode: Encode, row_format: RowFormat, count: TaskCount, corrupt: Corrupt | None
 ) -> Callable[[Record, np.random.Generator], Any]:
     def format_record(record: Record, rng: np.random.Generator) -> Any:
         if task.where is not None and not task.where(record):
             count.skip()
             return None
         example = encode(task.formatter(record, rng, style))
-        if corrupt is not None and example is not None:
+        if corrupt is not None:
             example = corrupt(example, rng)
-        if example is None:
-            count.skip()
-            return None
+            if example is None:
+                count.skip()
+                return None
         sizes = row_format.sizes(example)
         if any(size > budget for size, budget in zip(sizes, row_format.budgets, strict=True)):
             count.drop(sizes)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from mio_jax.errors import MioError
 from mio_jax.data.packing import require_fit, token_sizes
-from mio_jax.data.window_packing import Sizes
+from mio_jax.errors import MioError
 
 Key = TypeVar("Key")
+Sizes = tuple[int, ...]
 
 
 class StreamingPairer(Generic[Key]):

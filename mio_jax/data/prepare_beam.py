@@ -22,6 +22,7 @@ def make_shard(job: ShardJob, tokenizers: TokenizersConfig) -> int:
     `mio/examples` and `mio/set_aside`.
     """
     from apache_beam.metrics import Metrics
+
     from mio_tokenizers import load_set
 
     aside = write_shard(job, load_set(tokenizers))

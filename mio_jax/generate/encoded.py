@@ -66,9 +66,7 @@ def generate_encoded(
     prompts = _start(rows, start)
     if sampling.num_beams > 1:
         if isinstance(model, Guided):
-            raise MioError(
-                "beam search and classifier-free guidance do not go together: set num_beams to 1, or no alpha"
-            )
+            raise MioError("beam search and classifier-free guidance do not go together: set num_beams to 1")
         new, taken = beam_search(
             graphdef,
             params,

@@ -16,12 +16,17 @@ BACKWARD = 2  # a gradient takes two products, to the input and to the weight, f
 
 
 def stack_flops(stack: StackSizes, length: int) -> float:
-    """Forward FLOPs of one token in a stack of layers, in a row of `length` tokens."""
-    width = stack.heads * stack.head_dim
-    projections = 2 * stack.dim * (2 * width + 2 * stack.kv_heads * stack.head_dim)
+    """Forward FLOPs of a stack of layers in a row of `length` tokens, for each token of the row."""
+    width, kv_width = stack.heads * stack.head_dim, stack.kv_heads * stack.head_dim
+    projections = 2 * stack.dim * (2 * width + 2 * kv_width)
     feed_forward = 2 * stack.mlp_matrices * stack.dim * stack.mlp_dim
-    scores = 2 * 2 * width * length * stack.context * (0.5 if stack.causal else 1.0)  # q k and p v
-    return float(stack.share * stack.depth * (projections + feed_forward + scores))
+    seen = stack.length or length * stack.share
+    scores = 2 * 2 * width * seen * (0.5 if stack.causal else 1.0)  # q k and p v
+    own, other = projections + feed_forward + scores, 0.0
+    if stack.context:
+        own += 2 * stack.dim * 2 * width + 2 * 2 * width * length * stack.context
+        other = 2 * stack.dim * 2 * kv_width  # keys and values of what it reads
+    return float(stack.depth * (own * stack.share + other * stack.context))
 
 
 def forward_flops_per_token(sizes: ModelSizes, length: int) -> float:
@@ -30,8 +35,9 @@ def forward_flops_per_token(sizes: ModelSizes, length: int) -> float:
 
 
 def model_flops_per_token(sizes: ModelSizes, length: int) -> float:
-    """Of one token in training: forward and backward."""
-    return (1 + BACKWARD) * forward_flops_per_token(sizes, length)
+    """Of one token in training: forward, and backward through what is trained."""
+    trained = sizes._replace(stacks=tuple(stack for stack in sizes.stacks if stack.trained))
+    return forward_flops_per_token(sizes, length) + BACKWARD * forward_flops_per_token(trained, length)
 
 
 def mfu_per_speed(sizes: ModelSizes, length: int, mesh: Mesh) -> float | None:

@@ -1,8 +1,8 @@
 """Reading and writing published weights in safetensors files, and reading npz files, one tensor at a time.
 
-The safetensors format is eight bytes of header length, a JSON header, then the raw tensors. It is read through a memory map, so
-that a sharded checkpoint of any size passes through one tensor's worth of memory, and checked strictly: a file that was
-cut off is refused before anything is read from it. bfloat16 is read (and never written) through ml_dtypes.
+The safetensors format is eight bytes of header length, a JSON header, then the raw tensors. It is read through a memory
+map, so that a sharded checkpoint of any size passes through one tensor's worth of memory, and checked strictly: a file
+that was cut off is refused before anything is read from it. bfloat16 is read (and never written) through ml_dtypes.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import Mesh
 
 from mio_jax.config import ModelConfig
+from mio_jax.data.token_space import Block, TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.nn.transformer import Decoder, DecoderSpec
 from mio_jax.parallel import flops
@@ -77,3 +78,29 @@ def test_mfu_is_given_only_where_the_peak_is_known(monkeypatch: pytest.MonkeyPat
     assert mfu_per_speed(sizes, 32, mesh) is None
     monkeypatch.setattr(flops, "peak_flops", {"cpu": 1e9}.get)
     assert mfu_per_speed(sizes, 32, mesh) == model_flops_per_token(sizes, 32) / 4e9
+
+
+def test_an_encoder_decoder_counts_each_token_where_it_passes() -> None:
+    """Against the sum over weights, at length 0: every weight twice for each token that meets it."""
+    recipe = load_recipe("unified_io2")
+    settings = ModelConfig(
+        preset="unified_io2_l", input_modalities=("text", "image"), target_modalities=("text", "image")
+    )
+    spec = recipe.resolve_model(settings, TokenSpace("t", (Block("text", "text", 0, 33225),), (), (), 0, 1, 0))
+    ins, outs = {"text": 512, "image": 576}, {"text": 512, "image": 1024}
+    length = sum(ins.values()) + sum(outs.values())
+    attention, mlp = 4 * 1024 * 1024, 3 * 1024 * 2816
+    encoder = 24 * (attention + mlp) * sum(ins.values())
+    decoder = 24 * (attention + attention // 2 + mlp) * sum(outs.values()) + 24 * attention // 2 * sum(ins.values())
+    vit = 11 * (4 * 768 * 768 + 2 * 768 * 3072) * 576
+    logits = 1024 * (512 * 33280 + 1024 * 16512)
+    sizes = recipe.model_sizes(spec)
+    scores = 11 * 2 * 2 * 768 * 577 * 576  # the picture's patches see each other, whatever the row
+    assert length * forward_flops_per_token(sizes, 0) == pytest.approx(
+        2 * (encoder + decoder + vit + logits) + scores, rel=1e-5
+    )
+    trained = model_flops_per_token(sizes, 0) - forward_flops_per_token(sizes, 0)
+    assert length * trained == pytest.approx(4 * (encoder + decoder + logits), rel=1e-5)
+    seen = forward_flops_per_token(sizes, length) - forward_flops_per_token(sizes, 0)
+    s, t = sum(ins.values()), sum(outs.values())
+    assert length * seen == pytest.approx(24 * 4 * 1024 * (s * s + t * t / 2 + s * t), rel=1e-5)

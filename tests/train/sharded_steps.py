@@ -1,7 +1,7 @@
 """Run by test_sharding.py in a process of its own: five steps of every model on one device and on meshes of eight.
 
-Prints {model: {mesh: {"losses": [...], "table": [shape, spec], "worst": [error, name]}}} as JSON; the partitioner's warnings go
-to stderr. After the word CONTROL comes what it says about a move that it can only make by replicating.
+Prints {model: {mesh: {"losses": [...], "table": [shape, spec], "worst": [error, name]}}} as JSON; the partitioner's
+warnings go to stderr. After the word CONTROL comes what it says about a move that it can only make by replicating.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Shape letters: B examples, S input places, T target places, D width.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -36,8 +37,9 @@ from mio_jax.recipes.unified_io2.presets import preset
 from mio_jax.recipes.unified_io2.spec import INPUTS, RESERVED, TARGETS, UnifiedIO2Spec
 from mio_jax.recipes.unified_io2.targets import Said, Targets, present, said_codes, said_text
 
-PACKED_LENGTHS = (864, 1280)  # tokens of the encoder and of the decoder in a packed row (paper, section 3.4)
-VARIANTS = {  # by `model.variants`: what it sets in the spec
+FULL_TEXT, FULL_ITEMS = 512, 4  # tokens of a text, and items of a history, at most
+
+VARIANTS: dict[str, dict[str, Any]] = {  # by `model.variants`: what it sets in the spec
     "sparse_patterns": {"sparse_patterns": True},
     "dynamic_mask": {"dynamic_mask": True},
     "exact_rotary": {"exact_rotary": True},
@@ -59,11 +61,8 @@ class UnifiedIO2(Module):
         keys = iter(jax.random.split(key, 16))
         tables, media, ins, outs, encoder, decoder = (next(keys) for _ in range(6))
         self.spec = spec
-        needed = [
-            name for name in TARGETS if spec.has("targets", name) or (name == "text" and spec.has("inputs", name))
-        ]
         for i, name in enumerate(TARGETS):
-            if name in needed:
+            if spec.has_table(name):
                 table = param(jax.random.fold_in(tables, i), (spec.vocab(name), spec.dim), ("vocab", "embed"), 1.0)
                 setattr(self, f"{name}_table", table)
         for i, name in enumerate(("image", "audio")):
@@ -230,16 +229,39 @@ def build_model(spec: UnifiedIO2Spec, key: jax.Array) -> UnifiedIO2:
 
 
 def model_sizes(spec: UnifiedIO2Spec) -> ModelSizes:
-    """What FLOPs of one token of a packed row are counted from, inputs and targets in the paper's proportion.
+    """What FLOPs are counted from: of a whole example with every built modality, inputs and targets together a row.
 
-    Cross-attention is a stack of its own. The front ends are not counted: they see patches, not tokens of the row.
+    Resamplers are left out: they are less than a hundredth of what they read from.
     """
-    inputs, targets = (tokens / sum(PACKED_LENGTHS) for tokens in PACKED_LENGTHS)
-    one = StackSizes(0, spec.dim, spec.heads, spec.heads, spec.head_dim, spec.mlp_dim)
-    stacks = (
-        one._replace(depth=spec.encoder_depth, causal=False, share=inputs, context=inputs),
-        one._replace(depth=spec.decoder_depth, share=targets, context=targets),
-        one._replace(depth=spec.decoder_depth, mlp_dim=0, causal=False, share=targets, context=inputs),
-    )
-    tables = [spec.vocab(name) for name in spec.target_modalities]
-    return ModelSizes(stacks, spec.dim, round(targets * sum(tables) / len(tables)))
+    inputs = {name: _full_length(spec, name) for name in INPUTS if spec.has("inputs", name)}
+    targets = {name: FULL_TEXT if name == "text" else spec.tokens_of(name) for name in TARGETS}
+    targets = {name: length for name, length in targets.items() if spec.has("targets", name)}
+    ins, outs = sum(inputs.values()), sum(targets.values())
+    row = ins + outs
+    trunk = StackSizes(spec.encoder_depth, spec.dim, spec.heads, spec.heads, spec.head_dim, spec.mlp_dim, causal=False)
+    stacks = [
+        trunk._replace(share=ins / row),
+        trunk._replace(depth=spec.decoder_depth, causal=True, share=outs / row, context=ins / row),
+    ]
+    for name in inputs:
+        if name == "text":
+            continue
+        vit = spec.vit(name.removesuffix("_history"))
+        patches = math.prod(spec.grid(name))
+        items = FULL_ITEMS if name.endswith("_history") else 1
+        stacks.append(
+            StackSizes(vit.depth, vit.dim, vit.heads, vit.heads, vit.head_dim, vit.mlp_dim, 2, False)._replace(
+                share=items * patches / row, length=patches + vit.extra, trained=name in spec.trained_encoders
+            )
+        )
+    logits = sum(length * spec.vocab(name) for name, length in targets.items()) / row
+    return ModelSizes(tuple(stacks), spec.dim, round(logits))
+
+
+def _full_length(spec: UnifiedIO2Spec, modality: str) -> int:
+    """Places of a whole input in the encoder."""
+    if modality == "text":
+        return FULL_TEXT
+    if modality.endswith("_history"):
+        return FULL_ITEMS * spec.resampler(modality).latents
+    return math.prod(spec.grid(modality))

@@ -95,7 +95,7 @@ def resampler_entries(key: str, path: tuple[str, ...], qk: str) -> Iterator[Entr
 def entries(spec: UnifiedIO2Spec) -> Iterator[Entry]:
     """The key map of what this model has built."""
     for name in TARGETS:
-        if spec.has("targets", name) or (name == "text" and spec.has("inputs", name)):
+        if spec.has_table(name):
             yield Entry(f"{name}_token_embedder.weight", (f"{name}_table",))
     for name in INPUTS:
         if not spec.has("inputs", name):

@@ -88,12 +88,13 @@ def stack(samples: Sequence[Arrays], slots: int, shapes: Shapes) -> Arrays:
 
     Raises MioError if a sample has a modality that the model was built without.
     """
-    out = {key: np.zeros((slots, *shape), dtype) for key, (shape, dtype) in shapes.items()}
+    out: Arrays = {key: np.zeros((slots, *shape), dtype) for key, (shape, dtype) in shapes.items()}
     for number, sample in enumerate(samples):
         for key, array in sample.items():
             if key not in out:
                 raise MioError(f"an example has {key}, but the model was built without it; enable that modality")
-            out[key][(number, *(slice(0, edge) for edge in array.shape))] = array
+            place: tuple[Any, ...] = (number, *(slice(0, edge) for edge in array.shape))
+            out[key][place] = array
     return out
 
 
@@ -107,7 +108,7 @@ def lengths(arrays: Arrays) -> tuple[int, int]:
     return inputs, targets
 
 
-def segments_of(counts: Sequence[int], length: int) -> np.ndarray:
+def segments_of(counts: Sequence[int] | np.ndarray, length: int) -> np.ndarray:
     """int32 [length]: the number, from 1, of the example that a packed place belongs to; 0 is padding."""
     ids = np.repeat(np.arange(1, len(counts) + 1), counts)
     return np.pad(ids, (0, length - len(ids))).astype(np.int32)

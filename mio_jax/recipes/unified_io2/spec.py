@@ -154,6 +154,10 @@ class UnifiedIO2Spec:
     def has(self, side: str, modality: str) -> bool:
         return modality in (self.input_modalities if side == "inputs" else self.target_modalities)
 
+    def has_table(self, modality: str) -> bool:
+        """Whether the table of "text", "image" or "audio" is built: input text needs it too."""
+        return self.has("targets", modality) or (modality == "text" and self.has("inputs", "text"))
+
     def encodes(self, medium: str) -> bool:
         """Whether the ViT of "image" or "audio" is built: some front end needs it."""
         return any(name in self.input_modalities for name in (medium, f"{medium}_history"))
