@@ -345,7 +345,7 @@ class DataConfig:
         require(self.length > 1, f"data.length is {self.length}; it must be at least 2")
         require(
             not self.budgets or sum(self.budgets) == self.length,
-            f"data.budgets are {self.budgets}, together {sum(self.budgets)}; they must make up data.length, {self.length}",
+            f"data.budgets {self.budgets} are {sum(self.budgets)} in all; they must make up data.length, {self.length}",
         )
         require(self.row_examples > 0, f"data.row_examples is {self.row_examples}; it must be positive")
         require(self.text_length > 1, f"data.text_length is {self.text_length}; it must be at least 2")

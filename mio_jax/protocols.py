@@ -186,7 +186,10 @@ class DecodingEngine(Protocol):
 
 
 class EncodedDecoding(Protocol):
-    """What decoding needs to know of a recipe whose model encodes its inputs first (its `encoded_decoding(config, space)`)."""
+    """What decoding needs to know of a recipe whose model encodes its inputs first.
+
+    Such a recipe has `encoded_decoding(config, space)` beside the names of `Recipe`.
+    """
 
     def batch(self, prompts: Sequence[Any]) -> dict[str, np.ndarray]:
         """Prompts of `Recipe.encode_prompt` -> what the encoder reads, [prompts, ...] each."""

@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
                 budgets=(288, 256),
                 length=544,
                 row_examples=6,
-                text_length=64,
+                text_length=56,
             ),
             stages=(
                 StageConfig(
@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
                     steps=3000,
                     mixture="uio2_all",
                     batch_size=8,
-                    style="base",
+                    style="chat",
                     optim=OptimConfig(learning_rate=3e-3, warmup_ratio=0.05, final_ratio=0.05, weight_decay=0.05),
                 ),
             ),

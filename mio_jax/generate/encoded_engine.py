@@ -30,6 +30,7 @@ class EncodedEngine:
 
     def __init__(self, graphdef: Any, params: Any, decoding: EncodedDecoding, space: TokenSpace) -> None:
         self.params, self.decoding, self.space = params, decoding, space
+        self._graphdef = graphdef
         self._bind = jax.jit(
             lambda params, batch, modality: decoding.bind(apply(graphdef, params), modality, batch),
             static_argnames="modality",

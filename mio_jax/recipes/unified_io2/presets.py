@@ -61,8 +61,9 @@ TINY = UnifiedIO2Spec(
     audio_grid=(4, 2),
 )
 
-# What `configs/unified_io2/quickstart.py` trains: pictures of 64 x 64 (inputs as 8 x 8 patches, targets as 8 x 8 codes),
-# sounds of a second (64 frames of 128 mels; targets as 25 frames of 4 codes). The ViTs start from nothing, so they learn.
+# What `configs/unified_io2/quickstart.py` trains: pictures of 64 x 64 (inputs as 8 x 8 patches, targets as 8 x 8
+# codes), sounds of a second (64 frames of 128 mels; targets as 25 frames of 4 codes). Its ViTs start from nothing, so
+# they learn.
 QUICKSTART = dataclasses.replace(
     TINY,
     encoder_depth=4,

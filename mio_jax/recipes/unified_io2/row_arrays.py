@@ -169,8 +169,10 @@ def rows(config: RunConfig) -> Rows:
 
 
 def prompt_batch(prompts: Sequence[Sample], config: RunConfig) -> Arrays:
-    """The inputs of prompts, [prompts, ...] each."""
+    """The inputs of prompts, [prompts, ...] each; targets that they may have are left out."""
     spec = spec_of(config)
     media = media_sizes(spec, config.data.text_length)
     shapes = {key: value for key, value in shapes_of(spec, media).items() if key.startswith("inputs/")}
-    return stack([sample_arrays(prompt, spec, media) for prompt in prompts], len(prompts), shapes)
+    made = [sample_arrays(prompt, spec, media) for prompt in prompts]
+    inputs = [{key: array for key, array in arrays.items() if key.startswith("inputs/")} for arrays in made]
+    return stack(inputs, len(prompts), shapes)

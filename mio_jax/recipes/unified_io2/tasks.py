@@ -21,7 +21,7 @@ Record = dict[str, Any]
 Content = list[Segment]
 Formatter = Callable[[Record, np.random.Generator, str], Content]
 
-TEXT_CHARACTERS = 200  # of a text that is to be continued
+TEXT_CHARACTERS = 160  # of a text that is to be continued
 # Wordings that no published task has: a mask of all that is drawn, a text and its continuation.
 MASK = "Paint white what is drawn in <image_input> and black what is not."
 CONTINUE = "Go on with this text: {}"
