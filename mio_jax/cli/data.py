@@ -167,6 +167,7 @@ def _show(args: argparse.Namespace, config: RunConfig) -> int:
     recipe, tokenizers = load_recipe(config.recipe), load_set(config.tokenizers)
     recipe.register_tasks(config.data.records_dir)
     space = recipe.token_space(tokenizers)
+    rows = recipe.rows(config)
     entries = registry.lookup(args.name)
     rng = np.random.default_rng(args.seed)
     out = Path(args.out)
@@ -177,12 +178,15 @@ def _show(args: argparse.Namespace, config: RunConfig) -> int:
         record = _pick(task, reader, rng)
         segments = task.formatter(record, rng, args.style)
         example = recipe.encode(segments, tokenizers, space, supervise="responses" if args.style == "chat" else "all")
-        learned = int((example.loss_weights > 0).sum())
-        print(f"[{number}] {task.name}, {record['id']}: {len(example.tokens)} tokens, {learned} with loss (*)")
+        sizes = " x ".join(map(str, rows.sizes(example)))
+        weights = getattr(example, "loss_weights", None)  # of single sequences; elsewhere targets are learned whole
+        learned = "; those marked * carry loss" if weights is None else f", {int((weights > 0).sum())} with loss (*)"
+        print(f"[{number}] {task.name}, {record['id']}: {sizes} tokens{learned}")
         for place, segment in enumerate(segments):
             shown = repr(segment.value)
             if segment.kind != "text":
-                path = out / f"{task.name}-{number:02d}-{place}{'.png' if segment.kind == 'image' else '.wav'}"
+                picture = segment.kind in ("image", "pixels")
+                path = out / f"{task.name}-{number:02d}-{place}{'.png' if picture else '.wav'}"
                 write_media(path, segment.kind, segment.value, tokenizers)
                 shown = str(path)
             mark = "*" if segment.supervised or args.style == "base" else " "
@@ -198,17 +202,17 @@ def _pick(task: Any, reader: Any, rng: np.random.Generator) -> Any:
     raise MioError(f"task {task.name!r}: none of 1000 records of {task.record_set!r} is one that it can use")
 
 
-def write_media(path: Path, kind: str, codes: np.ndarray, tokenizers: Any) -> None:
-    """Decodes image or audio codes and writes them as PNG or WAV."""
+def write_media(path: Path, kind: str, value: Any, tokenizers: Any) -> None:
+    """Writes a picture ("pixels", or "image" codes) as PNG, a sound ("sound", or "audio" codes) as WAV."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "image":
+        if kind in ("image", "pixels"):
             from PIL import Image
 
-            Image.fromarray(tokenizers.image.decode(codes)).save(path)
+            Image.fromarray(tokenizers.image.decode(value) if kind == "image" else value).save(path)
             return
         from mio_tokenizers.audio.io import write_wav
 
-        write_wav(path, tokenizers.audio.decode(codes))
+        write_wav(path, tokenizers.audio.decode(value) if kind == "audio" else value)
     except OSError as error:
         raise MioError(f"cannot write {path}: {error.strerror or error}") from error

@@ -47,10 +47,10 @@ PUBLISHED = MappingProxyType(
 WORDINGS = MappingProxyType(
     {
         "image": ("text_to_image", ("text",), "image"),
-        "caption": ("image_captioning", ("image",), "text"),
-        "answer": ("vqa", ("text", "image"), "text"),
+        "caption": ("image_captioning", ("pixels",), "text"),
+        "answer": ("vqa", ("text", "pixels"), "text"),
         "sound": ("text_to_audio", ("text",), "audio"),
-        "description": ("audio_captioning", ("audio",), "text"),
+        "description": ("audio_captioning", ("sound",), "text"),
     }
 )
 
