@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from mio_jax.data.packing import FirstFit
+from mio_jax.data.pairing import StreamingPairer
 from mio_jax.data.window_packing import WindowPacker
 from mio_jax.errors import MioError
 
@@ -22,6 +23,17 @@ Packer = Callable[[np.ndarray, Sequence[int]], Rows]
 def ours_window(window: int) -> Packer:
     def pack(lengths: np.ndarray, budgets: Sequence[int]) -> Rows:
         packer: WindowPacker[int] = WindowPacker(budgets, window, lambda example: example)
+        closed = (packer.add(n, tuple(map(int, sizes))) for n, sizes in enumerate(lengths))
+        return [np.sum([sizes for _, sizes in row], axis=0) / budgets for row in closed if row]
+
+    return pack
+
+
+def ours_pairs(pool: int) -> Packer:
+    """Unified-IO 2's streaming pairer: two examples a row at most."""
+
+    def pack(lengths: np.ndarray, budgets: Sequence[int]) -> Rows:
+        packer: StreamingPairer[int] = StreamingPairer(budgets, pool, lambda example: example)
         closed = (packer.add(n, tuple(map(int, sizes))) for n, sizes in enumerate(lengths))
         return [np.sum([sizes for _, sizes in row], axis=0) / budgets for row in closed if row]
 

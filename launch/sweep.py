@@ -127,9 +127,9 @@ def compare(out: Path, cells: Sequence[Cell], states: Sequence[str], drawing: st
     new = path.with_suffix(".tmp")
     new.write_text(page(out.name, entries), encoding="utf-8")
     os.replace(new, path)
-    if drawing:
+    if drawing and (drawn := figure(f"{out.name}: training loss of the last stage", entries)):
         Path(drawing).parent.mkdir(parents=True, exist_ok=True)
-        Path(drawing).write_text(figure(f"{out.name}: training loss of the last stage", entries), encoding="utf-8")
+        Path(drawing).write_text(drawn, encoding="utf-8")
     print(f"\n{text_table(entries)}\n\nwritten: {path}")
 
 

@@ -172,6 +172,14 @@ def test_parts_are_named_by_their_source() -> None:
 def test_impossible_combination_is_found_before_anything_is_built() -> None:
     with pytest.raises(MioError, match="needs style='chat'"):
         loading.apply_overrides(RunConfig(), ["stages.0.supervise=responses"])
+    denoise = "stages.0.objective=denoising"
+    with pytest.raises(MioError, match="needs sentinels in the vocabulary"):
+        loading.apply_overrides(RunConfig(), [denoise])
+    words = [denoise, "tokenizers.sentinels=100"]
+    with pytest.raises(MioError, match="needs style='base'"):
+        loading.apply_overrides(RunConfig(), [*words, "stages.0.style=chat"])
+    made = loading.apply_overrides(RunConfig(), [*words, "stages.0.denoising.text.x64.weight=0"])
+    assert [d.weight for d in made.stages[0].denoising.text] == [1, 1, 1, 1, 1, 0, 1]
 
 
 @dataclasses.dataclass(frozen=True)

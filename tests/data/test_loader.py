@@ -26,13 +26,14 @@ COMPOSITION = StageConfig(
 def load(records_dir):
     made = []
 
-    def load(stage=COMPOSITION, seed=5, mine=None, **data):
+    def load(stage=COMPOSITION, seed=5, mine=None, corrupt=None, **data):
         loader = make_loader(
             toys.config(records_dir, **data),
             stage,
             toys.encode,
             seed=seed,
             mine=mine,
+            corrupt=corrupt,
             fingerprints=toys.tokenizers().fingerprints,
         )
         made.append(loader)
@@ -109,11 +110,11 @@ def test_prefetching_does_not_change_the_batches(load):
     assert_same(take(load(prefetch=0), 6), take(load(prefetch=3), 6))
 
 
-@pytest.mark.parametrize("packing", ["first_fit", "window"])
+@pytest.mark.parametrize("packing", ["first_fit", "window", "pairs"])
 @pytest.mark.parametrize("stage", [MIXTURE, COMPOSITION])
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_resumed_loader_sees_exactly_the_batches_that_would_have_followed(load, stage, prefetch, packing):
-    data = {"prefetch": prefetch, "packing": packing, "packing_window": 20}
+    data = {"prefetch": prefetch, "packing": packing, "packing_window": 20, "packing_pool": 5}
     whole = load(stage, **data)
     batches, states = [], [json.dumps(whole.get_state())]
     for _ in range(12):
@@ -306,3 +307,24 @@ def test_held_out_records_are_a_fixed_draw_of_the_test_split(records_dir):
         held_out("toy_sound", str(records_dir), 13, seed=1)
     with pytest.raises(MioError, match="'toy_mix' is a mixture"):
         held_out("toy_mix", str(records_dir), 1, seed=1)
+
+
+def test_pairs_are_rows_of_at_most_two(load):
+    batches = take(load(packing="pairs", packing_pool=4), 12)
+    examples = np.asarray([batch["segment_ids"].max(1) for batch in batches])
+    assert set(examples.reshape(-1).tolist()) == {1, 2}
+
+
+def test_an_objective_corrupts_every_example_with_its_own_generator(load):
+    def corrupt(example, rng):
+        if rng.random() < 0.3:
+            return None
+        return example._replace(tokens=example.tokens + 1000 * int(rng.integers(1, 9)))
+
+    plain, once, again = take(load(), 6), take(load(corrupt=corrupt), 6), take(load(corrupt=corrupt), 6)
+    assert_same(once, again)
+    seen = {tokens.tobytes() for _, tokens in segments(plain)}
+    shifts = [tokens[0] // 1000 for _, tokens in segments(once)]
+    assert set(shifts) == set(range(1, 9))
+    back = [(tokens % 1000).astype(np.int32).tobytes() in seen for _, tokens in segments(once)]
+    assert np.mean(back) > 0.4, "the examples are those of the causal stage, but for those left out"

@@ -12,7 +12,7 @@ from launch import sweep
 from mio_jax.config import RunConfig
 from mio_jax.config_loading import save_json
 from mio_jax.errors import MioError
-from mio_jax.web.comparison import Entry, best, chart, columns, page, text_table
+from mio_jax.web.comparison import Entry, best, chart, columns, figure, page, text_table
 from mio_jax.web.results import RunFiles, Stage
 from tests.train import tiny
 
@@ -100,4 +100,22 @@ def test_the_page_and_the_table() -> None:
     assert [node.find("title").text for node in lines] == ["d<2", "d=4"]  # type: ignore[union-attr]
     assert page("a & b", entries).count('class="best"') == 1
     assert "a &amp; b" in page("a & b", entries)
-    assert chart([]) == ""
+    assert chart([]) == figure("none", []) == ""
+
+
+def test_the_figure_is_a_drawing_of_the_last_stage_alone() -> None:
+    stages = tuple(
+        Stage(name, tuple({"global_step": first + i, "loss": 5.0 - i / 4} for i in range(1, 11)))
+        for name, first in (("a", 0), ("b", 10))
+    )
+    one = Entry("x<1", {}, RunFiles(Path(), RunConfig(), stages=stages), "finished")
+    drawn = ElementTree.fromstring(figure("a & b", [one]))
+    svg = "{http://www.w3.org/2000/svg}"
+    assert drawn.tag == f"{svg}svg"
+    texts = [node.text for node in drawn.iter(f"{svg}text")]
+    assert "a & b" in texts
+    assert "x<1" in texts
+    [line] = drawn.iter(f"{svg}polyline")
+    points = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
+    assert len(points) == 10
+    assert points[0] < 150 < 900 < points[-1], "the last stage fills the width"

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mio_jax.nn.packing import plan_packing
 from mio_jax.recipes.unified_io2.loss import loss
-from mio_jax.recipes.unified_io2.packed import PackedShape, packed_hidden, packed_loss, packed_sizes
+from mio_jax.recipes.unified_io2.packed import PackedShape, packed_hidden, packed_loss, packed_sizes, without_lost
+from mio_jax.recipes.unified_io2.targets import Said
 from tests.parity.uio2 import NAME, Fixtures
 
 pytestmark = pytest.mark.golden_row(NAME, "all_to_all", files=["model_all_to_all.npz", "config.json", "state_dict.npz"])
@@ -48,27 +50,28 @@ def shape_for(spec: Any, batch: dict[str, jax.Array]) -> PackedShape:
 
 @partial(jax.jit, static_argnums=2)
 def both(model: Any, batch: dict[str, jax.Array], shape: PackedShape) -> Any:
-    hidden, said = model.hidden(batch)
+    inputs, targets = model.embed_inputs(batch), model.embed_targets(batch)
+    hidden = targets.split(model.trunk(inputs, targets.row, model.patterns(batch, targets)))
     packed = packed_hidden(model, batch, jnp.asarray(ROWS), shape)
     logits = {name: [model.logits(name, h) for h in (hidden[name], packed.hidden[name])] for name in hidden}
-    return logits, {name: s.mask for name, s in said.items()}, packed
+    return logits, {name: s.mask for name, s in targets.said.items()}, packed, (inputs.mask, targets.row.mask)
 
 
-def test_packed_logits_are_unpacked_logits(fixtures: Fixtures, batch: dict[str, jax.Array]) -> None:
-    spec = dataclasses.replace(fixtures.spec, sparse_patterns=True, dynamic_mask=True)
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "sparse and dynamic masks"])
+def test_packed_logits_are_unpacked_logits(fixtures: Fixtures, batch: dict[str, jax.Array], masked: bool) -> None:
+    spec = dataclasses.replace(fixtures.spec, sparse_patterns=masked, dynamic_mask=masked)
     assert any("task_mask" in name for name in batch)
-    for chosen in (fixtures.spec, spec):
-        shape = shape_for(chosen, batch)
-        logits, masks, packed = both(fixtures.model(chosen), batch, shape)
-        assert int(packed.inputs.overflow) == int(packed.targets.overflow) == 0
-        assert set(logits) == {"text", "image", "audio"}
-        there = ROWS >= 0
-        for name, (unpacked, ours) in logits.items():
-            mask = np.asarray(masks[name]) & there[:, None]
-            assert np.abs(np.asarray(ours - unpacked))[mask].max() < 2e-6 * float(jnp.abs(unpacked).max()), name
-            assert not np.asarray(packed.hidden[name])[~mask].any()
-        fill = np.asarray(packed.inputs.segment_ids > 0).sum(1)
-        assert fill.max() == shape.inputs
+    shape = shape_for(spec, batch)
+    logits, masks, packed, valid = both(fixtures.model(spec), batch, shape)
+    assert int(packed.inputs.overflow) == int(packed.targets.overflow) == 0
+    assert set(logits) == {"text", "image", "audio"}
+    there = ROWS >= 0
+    for name, (unpacked, ours) in logits.items():
+        mask = np.asarray(masks[name]) & there[:, None]
+        assert np.abs(np.asarray(ours - unpacked))[mask].max() < 2e-6 * float(jnp.abs(unpacked).max()), name
+        assert not np.asarray(packed.hidden[name])[~mask].any()
+    assert np.asarray(packed.inputs.segment_ids > 0).sum(1).max() == shape.inputs
+    np.testing.assert_array_equal(packed_sizes(spec, batch), np.stack([m.sum(1) for m in valid], axis=-1))
 
 
 def test_packed_gradients_are_unpacked_gradients(fixtures: Fixtures, batch: dict[str, jax.Array]) -> None:
@@ -84,19 +87,15 @@ def test_packed_gradients_are_unpacked_gradients(fixtures: Fixtures, batch: dict
     assert max(errors) < 1e-4
 
 
-def test_what_finds_no_room_is_counted_and_not_learned(fixtures: Fixtures, batch: dict[str, jax.Array]) -> None:
-    model, shape = fixtures.model(), shape_for(fixtures.spec, batch)
-    short = dataclasses.replace(shape, targets=shape.targets - 5)
-    total, sums = jax.jit(lambda m: packed_loss(m, batch, jnp.asarray(ROWS), short))(model)
-    whole = jax.jit(lambda m: packed_loss(m, batch, jnp.asarray(ROWS), shape))(model)[1]
-    assert np.isfinite(float(total))
-    assert float(whole["overflow/targets"]) == 0
-    assert float(sums["overflow/targets"]) >= 5
-    weights = [sum(float(s[f"weight/{name}"]) for name in ("text", "image", "audio")) for s in (sums, whole)]
-    assert weights[0] < weights[1]
-
-
-def test_sizes_are_the_places_that_examples_take(fixtures: Fixtures, batch: dict[str, jax.Array]) -> None:
-    model = fixtures.model()
-    wanted = [model.embed_inputs(batch).mask.sum(1), model.embed_targets(batch).row.mask.sum(1)]
-    np.testing.assert_array_equal(packed_sizes(fixtures.spec, batch), np.stack(wanted, axis=-1))
+def test_what_finds_no_room_weighs_nothing() -> None:
+    """Two examples of a text of 3 and a picture of 4 in a row of 12: the picture's last two codes are left out."""
+    lengths = {"text": 3, "image": 4}
+    said = {
+        name: Said(*[jnp.zeros((2, n), jnp.int32)] * 2, jnp.ones((2, n)), *[jnp.zeros((2, n), jnp.int32)] * 3)
+        for name, n in lengths.items()
+    }
+    packing = plan_packing([jnp.ones((2, 7), bool)], jnp.asarray([0, 0]), num_rows=1, length=12)
+    assert int(packing.overflow) == 2
+    kept = without_lost(said, packing)
+    assert kept["text"].weights.tolist() == [[1, 1, 1]] * 2
+    assert kept["image"].weights.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]

@@ -19,7 +19,7 @@ from mio_jax.recipes.unified_io2.inputs import Batch
 from mio_jax.recipes.unified_io2.loss import summed_means
 from mio_jax.recipes.unified_io2.model import UnifiedIO2
 from mio_jax.recipes.unified_io2.spec import UnifiedIO2Spec
-from mio_jax.recipes.unified_io2.targets import Said, Targets
+from mio_jax.recipes.unified_io2.targets import Said
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,14 @@ def packed_hidden(model: UnifiedIO2, batch: Batch, rows: jax.Array, shape: Packe
         patterns = Patterns(pack_pairs(decoder, patterns.allowed), patterns.kinds)
     packed = model.trunk(pack_embedded(encoder, inputs), pack_embedded(decoder, targets.row), patterns)
     [states] = unpack(decoder, packed, (targets.row.mask.shape[1],))
-    return Packed(targets.split(states), _without_lost(targets, decoder), encoder, decoder)
+    return Packed(targets.split(states), without_lost(targets.said, decoder), encoder, decoder)
 
 
-def _without_lost(targets: Targets, packing: Packing) -> dict[str, Said]:
-    room = found_room(packing, list(targets.lengths.values()))
-    return {
-        name: said._replace(weights=said.weights * there)
-        for (name, said), there in zip(targets.said.items(), room, strict=True)
-    }
+def without_lost(said: dict[str, Said], packing: Packing) -> dict[str, Said]:
+    """The same with weight 0 for targets that found no room in a packed row."""
+    room = found_room(packing, [one.targets.shape[1] for one in said.values()])
+    pairs = zip(said.items(), room, strict=True)
+    return {name: one._replace(weights=one.weights * there) for (name, one), there in pairs}
 
 
 def packed_loss(

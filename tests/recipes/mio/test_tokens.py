@@ -55,6 +55,16 @@ def test_location_tokens_come_last() -> None:
     assert space.vocab_size == 133
 
 
+def test_sentinels_come_behind_everything_and_only_where_asked_for() -> None:
+    space = tokens.mio_token_space(100, 10, 4, 10, 2, locations=7, sentinels=5)
+    assert (space.block("sentinel").start, space.vocab_size) == (133, 138)
+    assert space.modality_ids(np.asarray([137])).tolist() == [0]
+    some = fakes.tokenizers()
+    plain = tokens.token_space(some)
+    some.sentinels = 3
+    assert tokens.token_space(some).vocab_size == plain.vocab_size + 3
+
+
 @pytest.mark.parametrize("order", [("image", "speech"), ("speech", "image")])
 def test_order_is_read_from_the_checkpoint(order: tuple[str, ...], tmp_path: pathlib.Path) -> None:
     (tmp_path / "added_tokens.json").write_text(json.dumps(added_table(order)))
