@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,16 @@ def test_bad_examples_are_named(prepare: Preprocessor, example: dict[str, Any], 
 def test_bad_sizes_are_named(call: Callable[[], pre.Sizes], message: str) -> None:
     with pytest.raises(MioError, match=message):
         call()
+
+
+def test_the_page_is_true() -> None:
+    """The Python of docs/unified_io2_data.md runs, with the toy vocabulary in the place of LLaMA's."""
+    page = (Path(__file__).parents[3] / "docs" / "unified_io2_data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 2
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block.replace("unified_io2:tokenizer.model", f"unified_io2:{TOY}"), names)
+    assert names["arrays"]["inputs/image/input"].shape == (1, 504, 768)
+    read, dropped = read_boxes(names["text"].decode(names["arrays"]["inputs/text/tokens"][0]))
+    assert (len(read), dropped) == (1, 0)
