@@ -112,7 +112,7 @@ def test_one_is_trained_where_no_llama_is_given(tmp_path: Path) -> None:
 
 
 def test_the_config_says_what_it_is_not() -> None:
-    config = load_config_file(str(ROOT / "configs/tokenizers/unified_io2_text.py"))
+    config = load_config_file(str(ROOT / "configs/tokenizers/unified_io2_text.py"), (), TextTrainConfig)
     assert isinstance(config, TextTrainConfig)
     assert config.layout == "llama"
     assert (
