@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mio_jax.config_loading import load_config_file
 from mio_jax.errors import MioError
 from mio_tokenizers import Tokenizer, bundled, load
 from mio_tokenizers.text import ExtendedTextTokenizer, extra_pieces
@@ -17,7 +18,8 @@ from mio_tokenizers.text.surgery import special_first
 from mio_tokenizers.text.training import TextTrainConfig, evaluate, train
 from tests.tokenizers.test_text import corpus
 
-TOY = Path(__file__).parents[1] / "golden" / "unified-io-2" / "toy_llama_style.model"
+ROOT = Path(__file__).parents[2]
+TOY = ROOT / "tests" / "golden" / "unified-io-2" / "toy_llama_style.model"
 EXTRA = st.sampled_from(extra_pieces())
 
 
@@ -107,6 +109,15 @@ def test_one_is_trained_where_no_llama_is_given(tmp_path: Path) -> None:
     tokenizer = ExtendedTextTokenizer.load(config.out)
     assert [tokenizer.piece(i) for i in range(5)] == ["<s>", "</s>", "<unk>", "<0x00>", "<0x01>"]
     assert tokenizer.decode(tokenizer.encode("[Text] [S] red <extra_id_4> ab")) == "[Text] [S] red <extra_id_4> ab"
+
+
+def test_the_config_says_what_it_is_not() -> None:
+    config = load_config_file(str(ROOT / "configs/tokenizers/unified_io2_text.py"), (), TextTrainConfig)
+    assert isinstance(config, TextTrainConfig)
+    assert config.layout == "llama"
+    assert (
+        "published Unified-IO 2 weights need LLaMA's" in (ROOT / "configs/tokenizers/unified_io2_text.py").read_text()
+    )
 
 
 IDS = st.lists(st.integers(3, 50), max_size=9)

@@ -58,13 +58,13 @@ def nearest_index(source: int, target: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=256)
-def _matrix(source: int, target: int, method: str) -> scipy.sparse.csr_array:
-    """float32 [target, source], rows sum to 1."""
+def _matrix(source: int, target: int, method: str, start: int, stop: int) -> scipy.sparse.csr_array:
+    """Rows `start` to `stop` - 1 of the float32 matrix [target, source]; they sum to 1."""
     step = source / target
-    rows = np.arange(target)[:, None]
+    rows = np.arange(start, stop)[:, None]
     if method == "nearest":
-        taps = nearest_index(source, target)[:, None]
-        weights = np.ones((target, 1))
+        taps = nearest_index(source, target)[start:stop, None]
+        weights = np.ones(taps.shape)
     elif method == "area":
         low, high = rows * step, (rows + 1) * step
         taps = np.floor(low).astype(np.int64) + np.arange(int(np.ceil(step)) + 2)
@@ -78,8 +78,8 @@ def _matrix(source: int, target: int, method: str) -> scipy.sparse.csr_array:
     weights = np.where((taps >= 0) & (taps < source), weights, 0.0)
     weights /= weights.sum(axis=1, keepdims=True)
     used = weights != 0
-    at = (np.broadcast_to(rows, taps.shape)[used], taps[used])
-    return scipy.sparse.csr_array((weights[used].astype(np.float32), at), shape=(target, source))
+    at = (np.broadcast_to(rows - start, taps.shape)[used], taps[used])
+    return scipy.sparse.csr_array((weights[used].astype(np.float32), at), shape=(stop - start, source))
 
 
 def _along(matrix: scipy.sparse.csr_array, images: np.ndarray, axis: int) -> np.ndarray:
@@ -106,8 +106,8 @@ def resize(
     height, width = images.shape[-3:-1]
     if min(*size, height, width) < 1:
         raise MioError(f"a picture of {height}x{width} cannot be resized to {size[0]}x{size[1]}: an edge is empty")
-    down = _matrix(height, size[0], method)[rows if rows is not None else slice(None)]
-    across = _matrix(width, size[1], method)[columns if columns is not None else slice(None)]
+    down = _matrix(height, size[0], method, *(rows or slice(None)).indices(size[0])[:2])
+    across = _matrix(width, size[1], method, *(columns or slice(None)).indices(size[1])[:2])
     out = np.asarray(images, np.float32)
     # The axis that shrinks more goes first: the second pass then has less to do.
     for axis, matrix in sorted(((-3, down), (-2, across)), key=lambda pair: pair[1].shape[0] / pair[1].shape[1]):

@@ -18,6 +18,12 @@ SOURCES: dict[str, str] = {  # name -> "module:class"; imported on use, so that 
     "text": "mio_jax.data.sources.text:StandardLibraryText",
 }
 
+# Sets that a user has in a folder, laid out as published: source("coco", folder="...").
+FOLDER_SOURCES: dict[str, str] = {
+    "coco": "mio_jax.data.sources.coco:Coco",
+    "audiocaps": "mio_jax.data.sources.audiocaps:AudioCaps",
+}
+
 
 class Source(Protocol):
     """Raw examples of one set, always in the same order with the same content.
@@ -41,10 +47,16 @@ class Source(Protocol):
 
 
 def source(name: str, **options: Any) -> Source:
-    """The source of that name. Raises MioError naming the sources that there are."""
-    if name not in SOURCES:
-        raise MioError(f"unknown source {name!r}; there are: {', '.join(sorted(SOURCES))}")
-    module, _, cls = SOURCES[name].partition(":")
+    """The source of that name; one of FOLDER_SOURCES needs `folder`. MioError names the sources that there are."""
+    known = SOURCES | FOLDER_SOURCES
+    if name not in known:
+        raise MioError(
+            f"unknown source {name!r}; there are: {', '.join(sorted(SOURCES))}; "
+            f"with a folder: {', '.join(sorted(FOLDER_SOURCES))}"
+        )
+    if name in FOLDER_SOURCES and not options.get("folder"):
+        raise MioError(f"the source {name!r} reads a folder of yours: source({name!r}, folder=...)")
+    module, _, cls = known[name].partition(":")
     return cast(Source, getattr(importlib.import_module(module), cls)(**options))
 
 

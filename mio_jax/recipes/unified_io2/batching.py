@@ -64,9 +64,11 @@ def batch(
                 or any(a > b for a, b in zip(array.shape, wanted[key][0], strict=True))
             ):
                 raise MioError(f"example {number}: {key} is {array.shape}, which does not fit {wanted[key][0]}")
-    out = {key: np.zeros((len(examples), *shape), dtype) for key, (shape, dtype) in wanted.items()}
+    out: dict[str, np.ndarray] = {
+        key: np.zeros((len(examples), *shape), dtype) for key, (shape, dtype) in wanted.items()
+    }
     for number, example in enumerate(examples):
         for key, array in example.items():
             if key in out:
-                out[key][(number, *(slice(0, edge) for edge in array.shape))] = array
+                out[key][number][tuple(slice(0, edge) for edge in array.shape)] = array
     return out

@@ -121,7 +121,7 @@ class Preprocessor:
         single = [box for name, box in example.boxes.items() if name not in example.labels]
         if all(placement.boxes(box)[1].all() for box in single):
             return placement
-        return fit(*image.shape[:2], self.sizes.image)
+        return fit(image.shape[0], image.shape[1], self.sizes.image)
 
     def _boxes(
         self, example: MediaExample, name: str, placement: Placement | None, rng: np.random.Generator | None
