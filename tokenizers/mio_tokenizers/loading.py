@@ -20,9 +20,15 @@ CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "image_vq": "mio_tokenizers.image.tokenizer:ImageVQTokenizer",
     "vqgan": "mio_tokenizers.image.tokenizer:VQGANTokenizer",
     "audio_rvq": "mio_tokenizers.audio:AudioTokenizer",
+    "vit_vqgan": "mio_tokenizers.audio.mel_tokenizer:MelTokenizer",
+    "hifigan": "mio_tokenizers.audio.vocoder:Vocoder",
 }
 CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"
-FORMS = "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE or location:BINS[:point]"
+WAVEFORM = "mio_tokenizers.audio.mel_tokenizer:WaveformTokenizer"
+FORMS = (
+    "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE, location:BINS[:point] or "
+    "waveform:MEL_TOKENIZER[,VOCODER]"
+)
 
 
 def bundled() -> dict[str, Path]:
@@ -31,7 +37,8 @@ def bundled() -> dict[str, Path]:
 
 
 def load(spec: str) -> Tokenizer:
-    """The tokenizer that `spec` names: "bundled:NAME", a path, "codec2:700C" or "location:BINS".
+    """The tokenizer that `spec` names: "bundled:NAME", a path, "codec2:700C", "location:BINS" or
+    "waveform:FILE[,FILE]".
 
     A tokenizer is loaded once for each file and kept as long as the file does not change.
 
@@ -55,6 +62,9 @@ def load(spec: str) -> Tokenizer:
         if not bins.isdecimal():
             raise MioError(f"tokenizer {spec!r}: BINS must be a whole number, as in location:1000")
         return LocationTokenizer(int(bins), kind or "box")
+    if scheme == "waveform" and colon:
+        mel, comma, vocoder = rest.partition(",")
+        return cast(Tokenizer, _class(WAVEFORM)(load(mel), load(vocoder) if comma else None))
     path = Path(spec)
     if path.suffix not in SUFFIXES:
         raise MioError(f"unknown tokenizer {spec!r}; it must be {FORMS}")
