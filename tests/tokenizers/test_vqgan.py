@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mio_jax.errors import MioError
-from mio_jax.nn.base import init_params, params_of, split_model, to_pure_dict
+from mio_jax.nn.base import apply, init_params, params_of, split_model, to_pure_dict
 from mio_tokenizers import Tokenizer, load
 from mio_tokenizers.audio import MelTokenizer
 from mio_tokenizers.audio import vit_vqgan as vit
@@ -28,6 +29,16 @@ from mio_tokenizers.layers import GroupNorm
 from mio_tokenizers.published import LAYOUTS, export_arrays, import_arrays, import_tokenizer
 from mio_tokenizers.quantize import codebook_loss
 from mio_tokenizers.weights_file import flat_arrays
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """These models are so small that compiling them is all the time a test takes."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
 
 PICTURES = VQGANSettings(
     resolution=8, ch=32, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(4,), z_channels=3, n_embed=20
@@ -111,9 +122,9 @@ def test_published_names_both_ways_and_what_does_not_fit(kind: type) -> None:
         name = min(published)
         with pytest.raises(MioError, match=f"weights lack 1 arrays: {re.escape(name)}"):
             import_tokenizer(kind, tokenizer.settings, {k: v for k, v in published.items() if k != name}, layout, "x.")
-        with pytest.raises(MioError, match="have unexpected 1 arrays: x.more"):
+        with pytest.raises(MioError, match=r"have unexpected 1 arrays: x\.more"):
             import_tokenizer(kind, tokenizer.settings, published | {"x.more": np.zeros(2)}, layout, "x.")
-    with pytest.raises(MioError, match="unknown layout 'tf'; it must be one of t5x, torch, taming"):
+    with pytest.raises(MioError, match=r"unknown layout 'tf' of .* must be one of t5x, torch, taming"):
         import_arrays({}, kind.array_shapes(tokenizer.settings), "tf")
 
 
@@ -174,7 +185,6 @@ def test_published_configs() -> None:
         "z_channels": 4, "n_embed": 16384,
     }  # fmt: skip
     assert vqgan_settings(sizes | {"embed_dim": 256, "double_z": False}) == conv.PRESETS["unified_io2"]
-    assert conv.PRESETS["unified_io2"].tokens if hasattr(VQGANSettings, "tokens") else True
     with pytest.raises(MioError, match="lacks ch, n_embed"):
         vqgan_settings({k: v for k, v in sizes.items() if k not in ("ch", "n_embed")})
     with pytest.raises(MioError, match="double_z True; only False"):
@@ -248,8 +258,6 @@ def test_models_have_gradients_everywhere() -> None:
         x = jax.random.uniform(jax.random.key(1), shape)
 
         def loss(params: Any, x: jax.Array = x, graphdef: Any = graphdef) -> jax.Array:
-            from mio_jax.nn.base import apply
-
             model = apply(graphdef, params)
             return jnp.sum(model.rebuild(model.latents(x)) ** 2)
 
