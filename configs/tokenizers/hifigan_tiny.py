@@ -26,7 +26,7 @@ def get_config() -> HiFiGANTrainConfig:
             adversarial_start=0.85,
             discriminators=WaveDiscriminatorSpec(periods=(2, 5, 11), scales=1, divide=16),
         ),
-        optim=TokenizerOptimConfig(steps=800, batch_size=8, learning_rate=1e-3, warmup_steps=40, b1=0.8, b2=0.99),
+        optim=TokenizerOptimConfig(steps=400, batch_size=4, learning_rate=1e-3, warmup_steps=40, b1=0.8, b2=0.99),
         checkpoint_every=100,
         log_every=20,
         data_name="TimGM6mb.sf2 as shipped in pretty-midi 0.2 (train split of the instrument notes)",

@@ -23,9 +23,9 @@ def get_config() -> ViTVQGANTrainConfig:
         loss=VQLossConfig(
             l1=1.0,
             codebook="ema",
-            adversary=AdversaryConfig(weight=0.1, kind="style", width=8, start=0.8, alone_until=0.9),
+            adversary=AdversaryConfig(weight=0.1, kind="patch", width=16, start=0.85, alone_until=0.92),
         ),
-        optim=TokenizerOptimConfig(steps=800, batch_size=16, learning_rate=1e-3, warmup_steps=40),
+        optim=TokenizerOptimConfig(steps=600, batch_size=16, learning_rate=1e-3, warmup_steps=40),
         checkpoint_every=100,
         log_every=20,
         data_name="TimGM6mb.sf2 as shipped in pretty-midi 0.2 (train split of the instrument notes)",

@@ -76,7 +76,7 @@ def config(kind: str, folder: Path, **changes: Any) -> Any:
     }  # fmt: skip
     if kind == "vqgan":
         sizes = VQGANSettings(
-            resolution=8, ch=32, ch_mult=(1, 1), num_res_blocks=1, attn_resolutions=(), z_channels=4, n_embed=16
+            resolution=8, ch=32, ch_mult=(1,), num_res_blocks=1, attn_resolutions=(), z_channels=4, n_embed=16
         )
         made: Any = vqgan.Config(media=("made.image",), settings=sizes, augment=AugmentConfig(scale=0.0), **common)
     elif kind == "vit_vqgan":
@@ -102,32 +102,24 @@ def rows(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if k != "wall_s"} for line in lines]
 
 
-@pytest.mark.parametrize(("kind", "codebook", "judge"), [("vqgan", "ema", "patch"), ("vit_vqgan", "loss", "style")])
-def test_codes_are_learned_against_a_discriminator_and_the_training_resumes(
-    kind: str, codebook: str, judge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stopped as if killed while the discriminator is at work, it ends with the same weights, bit for bit."""
+def loss_of(codebook: str, judge: str) -> VQLossConfig:
     adversary = AdversaryConfig(weight=0.1, kind=judge, width=4, start=0.5, alone_every=3, alone_until=0.8)
-    loss = VQLossConfig(l1=1.0, codebook=codebook, adversary=adversary)
-    trainer = trainable(kind)
-    made = config(kind, tmp_path / "a", loss=loss)
-    whole = trainer.train(made, media())
-    log = rows(tmp_path / "a")
+    return VQLossConfig(l1=1.0, codebook=codebook, adversary=adversary)
+
+
+@pytest.mark.parametrize(("kind", "codebook", "judge"), [("vqgan", "ema", "patch"), ("vit_vqgan", "loss", "style")])
+def test_codes_are_learned_against_a_discriminator(kind: str, codebook: str, judge: str, tmp_path: Path) -> None:
+    trainer, made = trainable(kind), config(kind, tmp_path, loss=loss_of(codebook, judge))
+    tokenizer = trainer.train(made, media())
+    log = rows(tmp_path)
     assert np.mean([row["l1"] for row in log[-3:]]) < np.mean([row["l1"] for row in log[:3]])
     assert "fool" not in log[6]
     assert log[7]["fool_weight"] > 0
     alone = [row["step"] for row in log if "grad_norm" not in row]
     assert alone == [10], "from step 8 on every third, while it lasts"
     assert ("revived" in log[0]) == (codebook == "ema")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("mio_tokenizers.training.run.fit", functools.partial(fit, stop_after=11))
-        trainer.train(config(kind, tmp_path / "b", loss=loss), media())
-    again = trainer.train(config(kind, tmp_path / "b", loss=loss), media())
-    assert again.fingerprint == whole.fingerprint == load(made.out).fingerprint
-    assert rows(tmp_path / "b") == log
-
-    figures = trainer.evaluate(made, whole, media())
+    assert load(made.out).fingerprint == tokenizer.fingerprint
+    figures = trainer.evaluate(made, tokenizer, media())
     assert json.loads(json.dumps(figures)) == figures
     held_out = figures["held_out"][made.media[0]]
     assert held_out["n"] == 5
@@ -136,6 +128,20 @@ def test_codes_are_learned_against_a_discriminator_and_the_training_resumes(
         assert held_out["sound"]["n"] == 2
         assert held_out["mel_l1"] > 0
         assert held_out["mel_l1_patch_means"] > 0
+
+
+@pytest.mark.slow
+def test_training_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped as if killed while the discriminator is at work, it ends with the same weights."""
+    changes = {"loss": loss_of("ema", "patch")}
+    trainer = trainable("vit_vqgan")
+    whole = trainer.train(config("vit_vqgan", tmp_path / "a", **changes), media())
+    with monkeypatch.context() as patch:
+        patch.setattr("mio_tokenizers.training.run.fit", functools.partial(fit, stop_after=11))
+        trainer.train(config("vit_vqgan", tmp_path / "b", **changes), media())
+    again = trainer.train(config("vit_vqgan", tmp_path / "b", **changes), media())
+    assert again.fingerprint == whole.fingerprint
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
 
 
 def test_vocoder_learns_and_is_measured(tmp_path: Path) -> None:
