@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if args.gin_file:  # whose class names must exist before the file is read
         from mio_tokenizers.text import training as _text  # noqa: F401
         from mio_tokenizers.training import audio as _audio  # noqa: F401
+        from mio_tokenizers.training import hifigan as _hifigan  # noqa: F401
         from mio_tokenizers.training import image as _image  # noqa: F401
+        from mio_tokenizers.training import vit_vqgan as _vit_vqgan  # noqa: F401
+        from mio_tokenizers.training import vqgan as _vqgan  # noqa: F401
     config = config_from_args(args, TokenizerTrainConfig)
     if args.action == "export-media":
         return _export(config, args.out)

@@ -16,8 +16,8 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import apply, init_params, split_model
 from mio_tokenizers import load
 from mio_tokenizers.audio import AudioTokenizer, pitch_of, rvq
-from mio_tokenizers.audio.codec import Codec, CodecSpec, ToneDecoder, ToneSpec, fold
-from mio_tokenizers.audio.layers import Conv, ConvTranspose, pad_reflect
+from mio_tokenizers.audio.codec import Codec, CodecSpec, ToneDecoder, ToneSpec
+from mio_tokenizers.audio.layers import Conv, ConvTranspose, fold, pad_reflect
 from mio_tokenizers.audio.seanet import SEANetSpec
 from mio_tokenizers.audio.tone import harmonics, interpolate, noise
 from mio_tokenizers.base import Audio, Tokenizer

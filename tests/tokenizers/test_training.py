@@ -320,7 +320,7 @@ def test_image_training_resumes_with_its_discriminator(tmp_path: Path, monkeypat
     kind = trainable("image_vq")
     whole = kind.train(config(tmp_path / "a", **changes), shapes())
     with monkeypatch.context() as patch:
-        patch.setattr("mio_tokenizers.training.image.fit", functools.partial(fit, stop_after=11))
+        patch.setattr("mio_tokenizers.training.run.fit", functools.partial(fit, stop_after=11))
         kind.train(config(tmp_path / "b", **changes), shapes())
     again = kind.train(config(tmp_path / "b", **changes), shapes())
     assert again.fingerprint == whole.fingerprint
@@ -330,7 +330,7 @@ def test_image_training_resumes_with_its_discriminator(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "video"}, "kind is 'video'; it must be one of text, image_vq, audio_rvq"),
+        ({"kind": "video"}, "kind is 'video'; it must be one of text, image_vq, vqgan, audio_rvq"),
         ({"media": ("openmoji",), "weights": ()}, "'openmoji' is not of the form 'source.field'"),
         ({"media": ()}, "media is empty"),
         ({"weights": (1.0,)}, "1 weights for 2 media"),

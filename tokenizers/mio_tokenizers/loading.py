@@ -20,11 +20,14 @@ CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "image_vq": "mio_tokenizers.image.tokenizer:ImageVQTokenizer",
     "vqgan": "mio_tokenizers.image.tokenizer:VQGANTokenizer",
     "audio_rvq": "mio_tokenizers.audio:AudioTokenizer",
+    "vit_vqgan": "mio_tokenizers.audio.mel_tokenizer:MelTokenizer",
+    "hifigan": "mio_tokenizers.audio.vocoder:Vocoder",
 }
 CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"
+WAVEFORM = "mio_tokenizers.audio.mel_tokenizer:WaveformTokenizer"
 FORMS = (
-    "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE, location:BINS[:point] or "
-    "unified_io2:FILE.model"
+    "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE, location:BINS[:point], "
+    "unified_io2:FILE.model or waveform:MEL_TOKENIZER[,VOCODER]"
 )
 
 
@@ -34,7 +37,8 @@ def bundled() -> dict[str, Path]:
 
 
 def load(spec: str) -> Tokenizer:
-    """The tokenizer that `spec` names: "bundled:NAME", a path, "codec2:700C", "location:BINS", "unified_io2:FILE".
+    """The tokenizer that `spec` names: "bundled:NAME", a path, "codec2:700C", "location:BINS", "unified_io2:FILE" or
+    "waveform:FILE[,FILE]".
 
     A tokenizer is loaded once for each file and kept as long as the file does not change.
 
@@ -63,6 +67,9 @@ def load(spec: str) -> Tokenizer:
 
         name = rest.removeprefix("bundled:")
         return ExtendedTextTokenizer.load(bundled()[name] if name != rest and name in bundled() else rest)
+    if scheme == "waveform" and colon:
+        mel, comma, vocoder = rest.partition(",")
+        return cast(Tokenizer, _class(WAVEFORM)(load(mel), load(vocoder) if comma else None))
     path = Path(spec)
     if path.suffix not in SUFFIXES:
         raise MioError(f"unknown tokenizer {spec!r}; it must be {FORMS}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from mio_jax.config_loading import from_dict, to_dict
 from mio_jax.errors import MioError
-from mio_jax.nn.base import Module, Params, apply, split_model, to_pure_dict
+from mio_jax.nn.base import Params, apply, split_model, to_pure_dict
 from mio_tokenizers.base import fingerprint_of
 from mio_tokenizers.quantize import nearest, normalise
 from mio_tokenizers.weights_file import flat_arrays, nested_arrays, read_weights, write_weights
@@ -68,7 +67,7 @@ class VQTokenizer:
     kind: ClassVar[str]
     what: ClassVar[str]  # of its media, in messages
     settings_type: ClassVar[type]
-    build: ClassVar[Callable[[Any, jax.Array], Module]]  # (settings, key) -> a `VQModel`
+    model_type: ClassVar[Any]  # a module that is a `VQModel`, made from (settings, key)
     modality: ClassVar[str]
 
     def __init__(self, settings: Any, arrays: dict[str, np.ndarray]) -> None:
@@ -88,7 +87,7 @@ class VQTokenizer:
                 f"{(settings.codes, settings.code_dim)}"
             )
         self._codebook = code_vectors(settings, codebook)
-        graphdef, abstract = split_model(functools.partial(type(self).build, settings))
+        graphdef, abstract = split_model(functools.partial(type(self).model_type, settings))
         self._params = nested_arrays(floats, abstract, self.kind)
 
         @jax.jit
@@ -106,7 +105,7 @@ class VQTokenizer:
     @classmethod
     def array_shapes(cls, settings: Any) -> dict[str, Any]:
         """The arrays that a tokenizer of these settings has, by name, as `jax.ShapeDtypeStruct`."""
-        _, abstract = split_model(functools.partial(cls.build, settings))
+        _, abstract = split_model(functools.partial(cls.model_type, settings))
         codebook = jax.ShapeDtypeStruct((settings.codes, settings.code_dim), jnp.float32)
         return {CODEBOOK: codebook, **flat_arrays(to_pure_dict(abstract))}
 

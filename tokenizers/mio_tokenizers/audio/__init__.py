@@ -2,7 +2,19 @@
 
 from mio_tokenizers.audio.codec2 import Codec2Tokenizer
 from mio_tokenizers.audio.io import read_audio, write_wav
+from mio_tokenizers.audio.mel_tokenizer import MelTokenizer, WaveformTokenizer
 from mio_tokenizers.audio.metrics import log_spectral_distance, pitch_of
 from mio_tokenizers.audio.tokenizer import AudioTokenizer
+from mio_tokenizers.audio.vocoder import Vocoder
 
-__all__ = ["AudioTokenizer", "Codec2Tokenizer", "log_spectral_distance", "pitch_of", "read_audio", "write_wav"]
+__all__ = [
+    "AudioTokenizer",
+    "Codec2Tokenizer",
+    "MelTokenizer",
+    "Vocoder",
+    "WaveformTokenizer",
+    "log_spectral_distance",
+    "pitch_of",
+    "read_audio",
+    "write_wav",
+]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, Param
 from mio_tokenizers.audio import tone
-from mio_tokenizers.audio.layers import Conv, fold_weight_norm, uniform
+from mio_tokenizers.audio.layers import Conv, uniform
 from mio_tokenizers.audio.seanet import SEANetDecoder, SEANetEncoder, SEANetSpec
 from mio_tokenizers.audio.spectral import magnitude, mel_filters, musical_filters
 
@@ -249,13 +249,3 @@ class Codec(Module):
         logits = self.tone.pitch_logits(pitch_features)
         played = self.tone.frequency(logits) if f0 is None else f0
         return Decoded(wave + self.tone.wave(features, played), logits)
-
-
-def fold(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of a weight-normalised codec -> those of the same codec with `weight_norm` False."""
-    if not isinstance(params, dict):
-        return params
-    if "weight_g" in params:
-        rest = {k: v for k, v in params.items() if k not in ("weight_g", "weight_v")}
-        return rest | {"weight": fold_weight_norm(params["weight_g"], params["weight_v"])}
-    return {k: fold(v) for k, v in params.items()}

@@ -8,6 +8,7 @@ transposed, is two matrix products on blocks of r samples: on a CPU several time
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,16 @@ def gain(weight: jax.Array) -> jax.Array:
 def fold_weight_norm(weight_g: jax.Array, weight_v: jax.Array) -> jax.Array:
     """The plain weight g * v / |v| of a weight-normalised layer."""
     return weight_g * weight_v / gain(weight_v)
+
+
+def fold(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of weight-normalised layers, nested -> those of the same layers with `weight_norm` False."""
+    if not isinstance(params, dict):
+        return params
+    if "weight_g" in params:
+        rest = {k: v for k, v in params.items() if k not in ("weight_g", "weight_v")}
+        return rest | {"weight": fold_weight_norm(params["weight_g"], params["weight_v"])}
+    return {k: fold(v) for k, v in params.items()}
 
 
 def pad_reflect(x: jax.Array, left: int, right: int) -> jax.Array:
@@ -63,7 +74,10 @@ class _Weighted(Module):
 
 
 class Conv(_Weighted):
-    """Convolution whose output has ceil(T / stride) frames, edges padded by reflection. [B, T, in] -> [B, T', out]."""
+    """Convolution whose output has ceil(T / stride) frames. [B, T, in] -> [B, T', out].
+
+    `pad`: "reflect" or "zeros", what lies beyond the edges.
+    """
 
     def __init__(
         self,
@@ -75,9 +89,10 @@ class Conv(_Weighted):
         stride: int = 1,
         dilation: int = 1,
         weight_norm: bool = True,
+        pad: str = "reflect",
     ) -> None:
         super().__init__((outputs, inputs, kernel), outputs, inputs * kernel, weight_norm, key)
-        self.size, self.stride, self.dilation = kernel, stride, dilation
+        self.size, self.stride, self.dilation, self.pad = kernel, stride, dilation, pad
 
     def __call__(self, x: jax.Array) -> jax.Array:
         span = (self.size - 1) * self.dilation + 1
@@ -85,7 +100,10 @@ class Conv(_Weighted):
         frames = math.ceil((x.shape[1] - span + total) / self.stride + 1)
         extra = (frames - 1) * self.stride + (span - total) - x.shape[1]
         right = total // 2
-        x = pad_reflect(x, total - right, right + extra)
+        if self.pad == "zeros":
+            x = jnp.pad(x, ((0, 0), (total - right, right + extra), (0, 0)))
+        else:
+            x = pad_reflect(x, total - right, right + extra)
         return _convolve(x, self.kernel(), self.stride, self.dilation, frames) + self.bias[...]
 
 
@@ -106,16 +124,40 @@ def _convolve(x: jax.Array, weight: jax.Array, stride: int, dilation: int, frame
 
 
 class ConvTranspose(_Weighted):
-    """Transposed convolution of kernel 2r and stride r, trimmed to r * T samples. [B, T, in] -> [B, r T, out]."""
+    """Transposed convolution of stride r and kernel 2r (or `kernel`), its middle. [B, T, in] -> [B, r T, out].
 
-    def __init__(self, inputs: int, outputs: int, stride: int, key: jax.Array, *, weight_norm: bool = True) -> None:
-        super().__init__((inputs, outputs, 2 * stride), outputs, outputs * 2 * stride, weight_norm, key)
+    A kernel of another size must differ from r by an even number.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        key: jax.Array,
+        *,
+        kernel: int | None = None,
+        weight_norm: bool = True,
+    ) -> None:
+        size = 2 * stride if kernel is None else kernel
+        super().__init__((inputs, outputs, size), outputs, outputs * size, weight_norm, key)
         self.stride = stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
         r = self.stride
         weight = self.kernel()
-        inputs, outputs, _ = weight.shape
+        inputs, outputs, size = weight.shape
+        if size != 2 * r:
+            edge = size - 1 - (size - r) // 2
+            y = jax.lax.conv_general_dilated(
+                x,
+                weight[:, :, ::-1].transpose(2, 0, 1),
+                (1,),
+                [(edge, edge)],
+                lhs_dilation=(r,),
+                dimension_numbers=("NWC", "WIO", "NWC"),
+            )
+            return y + self.bias[...]
         halves = x @ weight.transpose(0, 2, 1).reshape(inputs, 2 * r * outputs)
         early, late = jnp.split(halves.reshape(*x.shape[:2], 2 * r, outputs), 2, axis=2)
         blocks = jnp.pad(early, ((0, 0), (0, 1), (0, 0), (0, 0))) + jnp.pad(late, ((0, 0), (1, 0), (0, 0), (0, 0)))

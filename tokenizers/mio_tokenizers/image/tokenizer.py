@@ -33,7 +33,7 @@ class ImageVQTokenizer(PictureTokenizer):
 
     kind = "image_vq"
     settings_type = ImageVQSettings
-    build = ImageVQ
+    model_type = ImageVQ
 
 
 class VQGANTokenizer(PictureTokenizer):
@@ -41,4 +41,4 @@ class VQGANTokenizer(PictureTokenizer):
 
     kind = "vqgan"
     settings_type = VQGANSettings
-    build = VQGAN
+    model_type = VQGAN

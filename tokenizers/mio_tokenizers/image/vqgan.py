@@ -114,9 +114,8 @@ def vqgan_settings(config: Mapping[str, Any]) -> VQGANSettings:
     for name, wanted in {"double_z": False, "in_channels": 3, "out_ch": 3}.items():
         if config.get(name, wanted) != wanted:
             raise MioError(f"the vqgan config has {name} {config[name]}; only {wanted} is supported")
-    return VQGANSettings(
-        **{name: tuple(config[name]) if isinstance(config[name], list) else config[name] for name in names}
-    )
+    sizes: dict[str, Any] = {n: tuple(config[n]) if isinstance(config[n], list) else config[n] for n in names}
+    return VQGANSettings(**sizes)
 
 
 class ResnetBlock(Module):

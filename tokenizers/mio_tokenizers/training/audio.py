@@ -13,18 +13,19 @@ import numpy as np
 import optax
 
 from mio_jax.config import require
-from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.nn.base import apply, init_params, split_model
 from mio_tokenizers.audio import pitch, rvq
-from mio_tokenizers.audio.codec import Codec, CodecSpec, fold
+from mio_tokenizers.audio.codec import Codec, CodecSpec
+from mio_tokenizers.audio.layers import fold
 from mio_tokenizers.audio.tokenizer import PEAK, AudioTokenizer
 from mio_tokenizers.training import audio_losses as losses
 from mio_tokenizers.training.audio_discriminators import MultiSTFTDiscriminator, STFTDiscriminatorSpec
 from mio_tokenizers.training.audio_evaluation import reconstruction_figures
 from mio_tokenizers.training.config import TokenizerTrainConfig
 from mio_tokenizers.training.kinds import Media, select
-from mio_tokenizers.training.loop import Adversary, LossFn, StepAux, fit, make_optimizer
+from mio_tokenizers.training.loop import Adversary, LossFn, StepAux
+from mio_tokenizers.training.run import data_notice, fit_config
 
 INIT_CLIPS = 256  # clips whose features the first codebooks are fitted to
 
@@ -72,9 +73,6 @@ class AudioRVQTrainConfig(TokenizerTrainConfig):
     codebook_decay: float = 0.99
     dead_below: float = 2.0  # vectors a step (averaged) below which a code is replaced
     full_share: float = 0.5  # of examples that keep all layers; the others keep a random number of them
-    data_name: str = ""
-    data_licence: str = ""
-    data_attribution: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,28 +232,10 @@ def train(config: AudioRVQTrainConfig, media: Media) -> AudioTokenizer:
     books = _first_books(config, graphdef, params, clips[:, :length], jax.random.fold_in(root, 1))
     data, sample = make_sampler(config, clips)
     discriminator, adversary = make_adversary(config)
-    identity = {
-        k: v for k, v in to_dict(config).items() if k not in ("out", "work_dir", "checkpoint_every", "log_every")
-    }
-    fitted = fit(
-        make_loss(config, graphdef, discriminator),
-        params,
-        data,
-        sample,
-        make_optimizer(config.optim),
-        config.optim.steps,
-        work_dir=config.work_dir,
-        extra=books,
-        adversary=adversary,
-        seed=config.seed,
-        checkpoint_every=config.checkpoint_every,
-        log_every=config.log_every,
-        label=config.name,
-        identity={"config": identity, "media": [list(a.shape) for a in arrays]},
-    )
-    about = {"name": config.data_name, "licence": config.data_licence, "attribution": config.data_attribution}
+    loss_fn = make_loss(config, graphdef, discriminator)
+    fitted = fit_config(config, loss_fn, params, data, sample, arrays, extra=books, adversary=adversary)
     final = dataclasses.replace(config.settings, seanet=dataclasses.replace(config.settings.seanet, weight_norm=False))
-    AudioTokenizer.from_training(final, fold(fitted.params), fitted.extra.embed).save(config.out, about)
+    AudioTokenizer.from_training(final, fold(fitted.params), fitted.extra.embed).save(config.out, data_notice(config))
     return AudioTokenizer.load(config.out)
 
 

@@ -5,9 +5,12 @@ Signals are [B, N]; a discriminator returns its scores [B, n] and its feature ma
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
+from mio_jax.errors import MioError
 from mio_jax.nn.base import List, Module
 from mio_tokenizers.training.audio_discriminators import Conv2d, Maps
 
@@ -37,12 +40,12 @@ def _judge(convs: List, conv_post: Conv2d, x: jax.Array) -> tuple[jax.Array, Map
 class PeriodDiscriminator(Module):
     """Looks at every `period`-th sample: the signal as a picture [N / period, period], convolved along its columns."""
 
-    def __init__(self, period: int, key: jax.Array) -> None:
+    def __init__(self, period: int, key: jax.Array, widths: tuple[int, ...] = PERIOD_CHANNELS) -> None:
         self.period = period
-        keys = jax.random.split(key, len(PERIOD_CHANNELS) + 1)
+        keys = jax.random.split(key, len(widths) + 1)
         convs, inputs = [], 1
-        for i, channels in enumerate(PERIOD_CHANNELS):
-            stride = 3 if i < len(PERIOD_CHANNELS) - 1 else 1
+        for i, channels in enumerate(widths):
+            stride = 3 if i < len(widths) - 1 else 1
             convs.append(Conv2d(inputs, channels, (5, 1), keys[i], stride=(stride, 1), padding=(2, 0)))
             inputs = channels
         self.convs = List(convs)
@@ -57,10 +60,10 @@ class PeriodDiscriminator(Module):
 class ScaleDiscriminator(Module):
     """Looks at the signal through ever coarser strides."""
 
-    def __init__(self, key: jax.Array) -> None:
-        keys = jax.random.split(key, len(SCALE_LAYERS) + 1)
+    def __init__(self, key: jax.Array, layers: tuple[tuple[int, int, int, int], ...] = SCALE_LAYERS) -> None:
+        keys = jax.random.split(key, len(layers) + 1)
         convs, inputs = [], 1
-        for k, (channels, kernel, stride, groups) in zip(keys, SCALE_LAYERS, strict=False):
+        for k, (channels, kernel, stride, groups) in zip(keys, layers, strict=False):
             convs.append(
                 Conv2d(inputs, channels, (kernel, 1), k, stride=(stride, 1), padding=(kernel // 2, 0), groups=groups)
             )
@@ -76,3 +79,36 @@ def halve(x: jax.Array) -> jax.Array:
     """What the next scale looks at: means of four samples, every two, zeros beyond the ends. [B, N] -> [B, N']."""
     sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 4), (1, 2), [(0, 0), (2, 2)])
     return sums / 4
+
+
+@dataclass(frozen=True)
+class WaveDiscriminatorSpec:
+    """HiFi-GAN's judges; `divide` makes all of their layers that many times narrower."""
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    scales: int = 3
+    divide: int = 1
+
+    def __post_init__(self) -> None:
+        if self.scales < 0 or min(self.periods, default=1) < 1 or not (self.periods or self.scales):
+            raise MioError(f"wave discriminators: periods {self.periods} and scales {self.scales} name no judge")
+        if self.divide not in (1, 2, 4, 8, 16, 32):
+            raise MioError(f"wave discriminators: divide is {self.divide}; it must be 1, 2, 4, 8, 16 or 32")
+
+
+class WaveDiscriminators(Module):
+    """Every period, then every scale: [B, N] -> their scores and their feature maps."""
+
+    def __init__(self, spec: WaveDiscriminatorSpec, key: jax.Array) -> None:
+        keys = jax.random.split(key, len(spec.periods) + spec.scales)
+        widths = tuple(width // spec.divide for width in PERIOD_CHANNELS)
+        layers = tuple((c // spec.divide, k, s, max(1, g // spec.divide)) for c, k, s, g in SCALE_LAYERS)
+        self.periods = List(PeriodDiscriminator(p, k, widths) for p, k in zip(spec.periods, keys, strict=False))
+        self.scales = List(ScaleDiscriminator(k, layers) for k in keys[len(spec.periods) :])
+
+    def __call__(self, x: jax.Array) -> tuple[list[jax.Array], list[Maps]]:
+        results = [judge(x) for judge in self.periods]
+        for i, judge in enumerate(self.scales):
+            x = halve(x) if i else x
+            results.append(judge(x))
+        return [score for score, _ in results], [maps for _, maps in results]

@@ -10,7 +10,10 @@ from mio_jax.config import require, require_choice
 KINDS = {  # kind of tokenizer -> the module that trains it (see `mio_tokenizers.training.kinds`)
     "text": "mio_tokenizers.text.training",
     "image_vq": "mio_tokenizers.training.image",
+    "vqgan": "mio_tokenizers.training.vqgan",
     "audio_rvq": "mio_tokenizers.training.audio",
+    "vit_vqgan": "mio_tokenizers.training.vit_vqgan",
+    "hifigan": "mio_tokenizers.training.hifigan",
 }
 
 
@@ -57,6 +60,9 @@ class TokenizerTrainConfig:
     checkpoint_every: int = 500
     log_every: int = 20
     optim: TokenizerOptimConfig = field(default_factory=TokenizerOptimConfig)
+    data_name: str = ""  # of the training data, for the notice in the weights file
+    data_licence: str = ""
+    data_attribution: str = ""
 
     def __post_init__(self) -> None:
         require_choice("kind", self.kind, tuple(KINDS))

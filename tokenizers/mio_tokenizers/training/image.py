@@ -13,7 +13,6 @@ import numpy as np
 import optax
 
 from mio_jax.config import require
-from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.nn.base import apply, init_params, split_model
 from mio_tokenizers.image.io import mask_picture, picture_mask, to_square
@@ -32,7 +31,8 @@ from mio_tokenizers.training.config import TokenizerTrainConfig
 from mio_tokenizers.training.image_augment import AugmentConfig, augment
 from mio_tokenizers.training.image_losses import PatchDiscriminator, halve, psnr, reconstruction_losses
 from mio_tokenizers.training.kinds import Media, select
-from mio_tokenizers.training.loop import Adversary, LossFn, StepAux, fit, make_optimizer
+from mio_tokenizers.training.loop import Adversary, LossFn, StepAux
+from mio_tokenizers.training.run import data_notice, fit_config
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,11 @@ class ImageLossConfig:
 
 
 @dataclass(frozen=True)
-class ImageVQTrainConfig(TokenizerTrainConfig):
+class PictureTrainConfig(TokenizerTrainConfig):
     """`weights` gives the share of each entry of `media` in a batch (empty: by their sizes)."""
 
-    kind: str = "image_vq"
     weights: tuple[float, ...] = ()
-    settings: ImageVQSettings = field(default_factory=ImageVQSettings)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    loss: ImageLossConfig = field(default_factory=ImageLossConfig)
-    codebook_decay: float = 0.95
-    revive_below: float = 0.03  # of the mean use of a code
-    data_name: str = ""
-    data_licence: str = ""
-    data_attribution: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,6 +71,20 @@ class ImageVQTrainConfig(TokenizerTrainConfig):
             not self.weights or len(self.weights) == len(self.media),
             f"tokenizer config {self.name!r}: {len(self.weights)} weights for {len(self.media)} media",
         )
+
+
+@dataclass(frozen=True)
+class ImageVQTrainConfig(PictureTrainConfig):
+    """Training of the image VQ tokenizer."""
+
+    kind: str = "image_vq"
+    settings: ImageVQSettings = field(default_factory=ImageVQSettings)
+    loss: ImageLossConfig = field(default_factory=ImageLossConfig)
+    codebook_decay: float = 0.95
+    revive_below: float = 0.03  # of the mean use of a code
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 < self.codebook_decay < 1, f"codebook_decay is {self.codebook_decay}; it must be in (0, 1)")
 
 
@@ -100,7 +106,7 @@ def pictures_of(array: np.ndarray, size: int, name: str) -> np.ndarray:
     return np.stack([to_square(picture, size) for picture in array])
 
 
-def make_sampler(config: ImageVQTrainConfig, arrays: list[np.ndarray]) -> tuple[dict[str, np.ndarray], Any]:
+def make_sampler(config: PictureTrainConfig, arrays: list[np.ndarray]) -> tuple[dict[str, np.ndarray], Any]:
     """Device data and the function that draws an augmented float32 batch [batch, size, size, 3] from it."""
     counts = np.asarray([len(a) for a in arrays], np.int32)
     weights = np.asarray(config.weights or counts, np.float32)
@@ -194,27 +200,10 @@ def train(config: ImageVQTrainConfig, media: Media) -> ImageVQTokenizer:
     book = new_codebook(jax.random.fold_in(root, 1), config.settings.codes, config.settings.code_dim, unit=True)
     data, sample = make_sampler(config, arrays)
     discriminator, adversary = make_adversary(config)
-    identity = {
-        k: v for k, v in to_dict(config).items() if k not in ("out", "work_dir", "checkpoint_every", "log_every")
-    }
-    fitted = fit(
-        make_loss(config, graphdef, discriminator),
-        params,
-        data,
-        sample,
-        make_optimizer(config.optim),
-        config.optim.steps,
-        work_dir=config.work_dir,
-        extra=book,
-        adversary=adversary,
-        seed=config.seed,
-        checkpoint_every=config.checkpoint_every,
-        log_every=config.log_every,
-        label=config.name,
-        identity={"config": identity, "media": [list(a.shape) for a in arrays]},
-    )
-    about = {"name": config.data_name, "licence": config.data_licence, "attribution": config.data_attribution}
-    ImageVQTokenizer.from_training(config.settings, fitted.params, fitted.extra.codes).save(config.out, about)
+    loss_fn = make_loss(config, graphdef, discriminator)
+    fitted = fit_config(config, loss_fn, params, data, sample, arrays, extra=book, adversary=adversary)
+    made = ImageVQTokenizer.from_training(config.settings, fitted.params, fitted.extra.codes)
+    made.save(config.out, data_notice(config))
     return ImageVQTokenizer.load(config.out)
 
 

@@ -54,9 +54,9 @@ def psnr(output: jax.Array, target: jax.Array) -> jax.Array:
 class PatchDiscriminator(Module):
     """Scores [b, h/8, w/8] of overlapping patches of about 30 pixels: high for real ones."""
 
-    def __init__(self, width: int, key: jax.Array) -> None:
+    def __init__(self, width: int, key: jax.Array, channels: int = 3) -> None:
         keys = jax.random.split(key, 4)
-        self.enter = Conv2d(12, width, 3, keys[0], gain=1.4)
+        self.enter = Conv2d(4 * channels, width, 3, keys[0], gain=1.4)
         self.body = List(
             [Conv2d(width, 2 * width, 3, keys[1], stride=2), Conv2d(2 * width, 4 * width, 3, keys[2], stride=2)]
         )

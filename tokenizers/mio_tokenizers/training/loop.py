@@ -46,13 +46,21 @@ class Adversary:
     """A second parameter group trained against the first from step `start` on (discriminators).
 
     `loss(adversary_params, outputs, key) -> (loss, metrics)`; `outputs` is `StepAux.outputs` with gradients stopped.
-    Before `start` the loss function gets None for its adversary.
+    Before `start` the loss function gets None for its adversary. From `start` to `alone_until`, every
+    `alone_every`-th step (0: none) trains the adversary alone: it catches up with what it judges.
     """
 
     params: Tree
     optimizer: optax.GradientTransformation
     loss: Callable[[Tree, Tree, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
     start: int = 0
+    alone_every: int = 0
+    alone_until: int = 0
+
+    def alone(self, index: int) -> bool:
+        """Whether step `index` (from 0) leaves the first group as it is."""
+        since = index - self.start
+        return self.alone_every > 0 and since >= 0 and index < self.alone_until and (since + 1) % self.alone_every == 0
 
 
 class Fitted(NamedTuple):
@@ -85,27 +93,36 @@ def make_optimizer(config: TokenizerOptimConfig) -> optax.GradientTransformation
 
 
 def _make_step(
-    loss_fn: LossFn, sample: SampleFn, optimizer: optax.GradientTransformation, adversary: Adversary | None
+    loss_fn: LossFn,
+    sample: SampleFn,
+    optimizer: optax.GradientTransformation,
+    adversary: Adversary | None,
+    alone: bool = False,
 ) -> Callable[[dict[str, Tree], Tree, jax.Array], tuple[dict[str, Tree], dict[str, jax.Array]]]:
-    """step(state, data, key) -> (state, metrics); `adversary` None: the first group alone is trained."""
+    """step(state, data, key) -> (state, metrics); `adversary` None: the first group alone is trained; `alone`: the
+    adversary alone is."""
 
     def step(state: dict[str, Tree], data: Tree, key: jax.Array) -> tuple[dict[str, Tree], dict[str, jax.Array]]:
         sample_key, loss_key, adversary_key = jax.random.split(key, 3)
         batch = sample(data, sample_key)
         opponent = None if adversary is None else state["adversary"]
-        (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state["params"], state["extra"], batch, loss_key, opponent
-        )
-        updates, opt = optimizer.update(grads, state["opt"], state["params"])
-        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **aux.metrics}
-        new = state | {"params": optax.apply_updates(state["params"], updates), "opt": opt, "extra": aux.extra}
+        if alone:
+            loss, aux = loss_fn(state["params"], state["extra"], batch, loss_key, opponent)
+            metrics, new = {"loss": loss, **aux.metrics}, state
+        else:
+            (loss, aux), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+                state["params"], state["extra"], batch, loss_key, opponent
+            )
+            updates, opt = optimizer.update(grads, state["opt"], state["params"])
+            metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **aux.metrics}
+            new = state | {"params": optax.apply_updates(state["params"], updates), "opt": opt, "extra": aux.extra}
         if adversary is not None:
             outputs = jax.lax.stop_gradient(aux.outputs)
             (adv_loss, adv_metrics), adv_grads = jax.value_and_grad(adversary.loss, has_aux=True)(
                 opponent, outputs, adversary_key
             )
             updates, adv_opt = adversary.optimizer.update(adv_grads, state["adversary_opt"], opponent)
-            new |= {"adversary": optax.apply_updates(opponent, updates), "adversary_opt": adv_opt}
+            new = new | {"adversary": optax.apply_updates(opponent, updates), "adversary_opt": adv_opt}
             metrics |= {"adversary_loss": adv_loss, **adv_metrics}
         return new, metrics
 
@@ -186,11 +203,14 @@ def fit(
     root = jax.random.key(seed)
     plain = _make_step(loss_fn, sample, optimizer, None)
     against = _make_step(loss_fn, sample, optimizer, adversary) if adversary is not None else plain
+    judged = _make_step(loss_fn, sample, optimizer, adversary, alone=True)
     progress = ProgressLine(steps, label, start=first)
     last: dict[str, float] = {}
     began = time.monotonic()
     for index in range(first, steps):
-        step_fn = against if adversary is not None and index >= adversary.start else plain
+        step_fn = plain
+        if adversary is not None and index >= adversary.start:
+            step_fn = judged if adversary.alone(index) else against
         state, metrics = step_fn(state, data, jax.random.fold_in(root, index))
         done = index + 1
         stop = stop_after is not None and done >= stop_after
