@@ -20,7 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS, MaskSpec, attention, cached_attention
-from mio_jax.nn.base import List, Module, Param, constrain, param, zeros
+from mio_jax.nn.base import Module, Param, constrain, param, zeros
 from mio_jax.nn.linear import linear, swiglu
 from mio_jax.nn.norms import LayerNorm, RMSNorm, unit_norm
 from mio_jax.nn.remat import PROJECTIONS, remat
@@ -377,7 +377,7 @@ def run_layers(
 
 def unstack(layers: Layer | Sequence[Layer]) -> Sequence[Layer]:
     """The layers of a stack one by one."""
-    if isinstance(layers, List):
+    if not isinstance(layers, Layer):
         return layers
     return [jax.tree.map(lambda w, i=i: w[i], layers) for i in range(layers.spec.depth)]
 

@@ -156,7 +156,8 @@ def export_params(
     folder.mkdir(parents=True, exist_ok=True)
     if names == "t5x":
         file = folder / "t5x_params.npz"
-        np.savez(file, **{plan.name: np.asarray(values(), np.float32) for plan, values in made})
+        arrays: dict[str, Any] = {plan.name: np.asarray(values(), np.float32) for plan, values in made}
+        np.savez(file, **arrays)
         return [file]
     return write_weights(folder, [plan for plan, _ in made], (values() for _, values in made), max_shard_bytes)
 
@@ -240,7 +241,7 @@ def _vit(config: Mapping[str, Any], channels: int, positions: int, **other: Any)
 
 
 def _resampler(config: Mapping[str, Any], where: str) -> ResamplerSpec:
-    wanted = {"resampler_type": "perceiver", "clip_attn_logit": None, "droppath_rate": 0.0}
+    wanted: dict[str, Any] = {"resampler_type": "perceiver", "clip_attn_logit": None, "droppath_rate": 0.0}
     wanted["xattention_index"] = list(range(config["num_layers"]))
     for name, value in wanted.items():
         if config.get(name, value) != value:

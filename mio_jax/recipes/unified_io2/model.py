@@ -171,7 +171,7 @@ def _front_end(spec: UnifiedIO2Spec, modality: str, key: jax.Array) -> Any:
 
 def _with_erf(spec: UnifiedIO2Spec) -> UnifiedIO2Spec:
     """The PyTorch port's resampler: exact GELU."""
-    changed = {
+    changed: dict[str, Any] = {
         name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")
     }
     return dataclasses.replace(spec, **changed)
@@ -206,10 +206,12 @@ def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
             raise MioError(f"model.variants has {variant!r}; there are: {', '.join(VARIANTS)}")
         changes |= VARIANTS[variant]
     # ViTs and resamplers take the remat of the trunk as well: they are as deep.
-    vits = {f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")}
+    vits: dict[str, Any] = {
+        f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")
+    }
     ids = {name: sum(block.size for block in space.blocks if block.modality == name) for name in TARGETS}
     ids |= {name: count + RESERVED for name, count in ids.items() if name != "text" and count}
-    tables = {f"{name}_vocab": -(-count // 128) * 128 for name, count in ids.items() if count}
+    tables: dict[str, Any] = {f"{name}_vocab": -(-count // 128) * 128 for name, count in ids.items() if count}
     spec = dataclasses.replace(
         spec,
         **changes,
