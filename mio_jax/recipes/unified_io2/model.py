@@ -58,8 +58,7 @@ class UnifiedIO2(Module):
     """Parts that the spec's modalities do not need are not built."""
 
     def __init__(self, spec: UnifiedIO2Spec, key: jax.Array) -> None:
-        keys = iter(jax.random.split(key, 16))
-        tables, media, ins, outs, encoder, decoder = (next(keys) for _ in range(6))
+        tables, media, ins, outs, encoder, decoder = jax.random.split(key, 6)
         self.spec = spec
         for i, name in enumerate(TARGETS):
             if spec.has_table(name):
@@ -205,7 +204,6 @@ def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
         if variant not in VARIANTS:
             raise MioError(f"model.variants has {variant!r}; there are: {', '.join(VARIANTS)}")
         changes |= VARIANTS[variant]
-    # ViTs and resamplers take the remat of the trunk as well: they are as deep.
     vits: dict[str, Any] = {
         f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")
     }
