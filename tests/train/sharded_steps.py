@@ -20,7 +20,7 @@ from mio_jax.config import MeshConfig, ModelConfig, OptimConfig
 from mio_jax.data.token_space import Block, TokenSpace
 from mio_jax.nn.base import Module, constrain, param, partition_spec
 from mio_jax.nn.encoder_decoder import Embedded, Encoder
-from mio_jax.nn.layers import LayerSpec
+from mio_jax.nn.layer_parts import LayerSpec
 from mio_jax.nn.rotary import rotary_angles
 from mio_jax.objectives.cross_entropy import blocked_cross_entropy
 from mio_jax.parallel import make_mesh, replicated, rules_of, strip_to
