@@ -27,6 +27,7 @@ CORE = [
     "safetensors>=0.6,<1",
     "sentencepiece>=0.2.1,<0.3",
     "protobuf>=5,<8",  # the edits of a SentencePiece model
+    "tensorstore>=0.1.80,<0.2",
 ]
 
 DATA = [
