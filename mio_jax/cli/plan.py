@@ -112,7 +112,13 @@ def part_lines(part: dict[str, Any]) -> list[tuple[str, str]]:
     lines += [
         ("model FLOPs", f"{part['model_flops_per_step']:.4g}"),
         ("compiled FLOPs", f"{part['flops_per_step']:.4g} ({again:.2f} of the model's)"),
-        (estimate, f"{part['compiler_seconds']:.4g} s, products and memory, loops counted"),
+        (estimate, f"{part['compiler_seconds'] - part['kernel_seconds']:.4g} s, products and memory, loops counted"),
+    ]
+    if part["kernels"]:
+        share, runs = part["kernel_share_assumed"], sum(kernel["count"] for kernel in part["kernels"].values())
+        told = f"{part['kernel_seconds']:.4g} s in {runs:.0f} runs, taken to reach {100 * share:.0f} % of the rate"
+        lines.append(("attention kernels", told))
+    lines += [
         (
             "collectives",
             f"{part['collective_seconds']:.4g} s, {part['blocking_collective_seconds']:.4g} s blocking",

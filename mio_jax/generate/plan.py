@@ -88,7 +88,7 @@ def _compiled(
             **memory_report(program, topology, kinds),
             "flops_per_step": program.flops * topology.chips,
             "model_flops_per_step": model,
-            **time_report(program),
+            **time_report(program, topology),
             "mfu": model / (program.step_seconds * peak),
             "tokens_per_second": rows * count / program.step_seconds,
         }

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from mio_jax.errors import MioError
+from mio_jax.nn.attention_choice import Case, choose
 from mio_jax.nn.base import platform
 from mio_jax.nn.chunked_attention import FLOOR, NEG, chunked_attention
-from mio_jax.nn.fused_attention import cudnn_attention, splash_attention
+from mio_jax.nn.fused_attention import cudnn_attention, cudnn_serves, splash_attention
 from mio_jax.nn.remat import ATTENTION
 from mio_jax.nn.ring_attention import ring_attention, ring_size
 
 BACKENDS = ("auto", "xla", "chunked", "ring", "cudnn", "splash")
-LONG = 1024  # from this length on, a whole score matrix costs too much memory on any device
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def attention(
     self_attention = q_positions is None and kv_positions is None and q.shape[1] == k.shape[1]
     self_attention = self_attention and q_segments is kv_segments
     if backend == "auto":
-        backend = _choose(q, self_attention and allowed is None)
+        alone = self_attention and allowed is None
+        backend = choose(_case(q, alone, q_segments is not None, prefix is not None))
     if backend in ("chunked", "ring", "splash") and not self_attention:
         raise MioError(
             f"model.attention {backend!r} serves whole rows attending to themselves, with the same segments for "
@@ -133,12 +134,19 @@ def attention(
     return checkpoint_name(xla_attention(q, k, v, pairs), ATTENTION)
 
 
-def _choose(q: jax.Array, self_attention: bool) -> str:
-    if not self_attention:
-        return "xla"
-    if ring_size(q) > 1:
-        return "ring"
-    return "chunked" if platform() == "cpu" or q.shape[1] >= LONG else "xla"
+def _case(q: jax.Array, self_attention: bool, segments: bool, prefix: bool) -> Case:
+    on = platform()
+    return Case(
+        platform=on,
+        dtype=q.dtype.name,
+        length=q.shape[1],
+        head_dim=q.shape[-1],
+        self_attention=self_attention,
+        split_rows=self_attention and ring_size(q) > 1,
+        segments=segments,
+        prefix=prefix,
+        flash_gpu=on == "gpu" and cudnn_serves(),
+    )
 
 
 def cached_attention(q: jax.Array, keys: jax.Array, values: jax.Array, allowed: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -15,12 +16,18 @@ from mio_jax.nn.base import platform
 from mio_jax.nn.local_heads import on_each_device
 from mio_jax.nn.remat import ATTENTION
 
-LANES = 128  # of a TPU's vector unit: splash works on lengths that are multiples of it
+LANES = 128  # of a TPU's vector unit: splash works on blocks that are multiples of it
 BLOCKS = (  # tokens that a step of the kernels takes: forward, gradient to keys and values, gradient to queries
     *("block_q", "block_kv", "block_kv_compute"),
     *("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"),
     *("block_q_dq", "block_kv_dq"),
 )
+
+
+def cudnn_serves() -> bool:
+    """Whether this host's GPUs are NVIDIA's, Ampere or later (others have no kernel)."""
+    found = re.fullmatch(r"(\d+)\.\d+", str(getattr(jax.local_devices()[0], "compute_capability", "")))
+    return found is not None and int(found[1]) >= 8
 
 
 def cudnn_attention(q: jax.Array, k: jax.Array, v: jax.Array, allowed: jax.Array | None, *, causal: bool) -> jax.Array:
@@ -60,25 +67,29 @@ def splash_attention(
     *,
     interpret: bool = False,
 ) -> jax.Array:
-    """Shapes as in `mio_jax.nn.attention.attention`, of whole rows.
+    """Shapes as in `mio_jax.nn.attention.attention`, of whole rows; they are padded to whole blocks.
 
     `interpret` runs the kernel in the Pallas interpreter, on any device and slowly (for tests).
 
     Raises:
-      MioError: no TPU in the mesh in force, rows split over devices, a length that the kernel does not take, or a
-        prefix (the kernel's masks are known when it is compiled, a prefix only when it runs).
+      MioError: no TPU in the mesh in force, rows split over devices, or a prefix (the kernel's masks are known when it
+        is compiled, a prefix only when it runs).
     """
     if platform() != "tpu" and not interpret:
         raise MioError(f"model.attention 'splash' runs on TPUs, and this is a {platform()}; use 'auto'")
     if prefix is not None:
         raise MioError("model.attention 'splash' has no prefix masks that differ by row; use 'chunked' or 'auto'")
-    if q.shape[1] % LANES:
-        raise MioError(
-            f"model.attention 'splash' takes lengths in steps of {LANES}, and a row has {q.shape[1]} tokens; change "
-            "data.length, or use 'auto'"
-        )
     local = partial(_splash, causal=causal, interpret=interpret)
     return on_each_device(local, q, k, v, segments, None, whole_rows="splash")
+
+
+def padded(length: int) -> tuple[int, int]:
+    """(length, block) of a row as the kernel takes it: large blocks, unless they pad it by more than an eighth."""
+    for block in (512, 256):
+        whole = -(-length // block) * block
+        if 8 * whole <= 9 * length:
+            return whole, block
+    return -(-length // LANES) * LANES, LANES
 
 
 def _splash(
@@ -94,9 +105,10 @@ def _splash(
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
     del prefix
-    length, heads = q.shape[1:3]
-    one = masks.CausalMask((length, length)) if causal else masks.FullMask((length, length))
-    blocks: Any = dict.fromkeys(BLOCKS, next(n for n in (512, 256, LANES) if length % n == 0))
+    (whole, block), heads = padded(q.shape[1]), q.shape[2]
+    tail = whole - q.shape[1]
+    one = masks.CausalMask((whole, whole)) if causal else masks.FullMask((whole, whole))
+    blocks: Any = dict.fromkeys(BLOCKS, block)
     kernel = splash.make_splash_mha(
         mask=masks.MultiHeadMask([one] * heads),
         head_shards=1,
@@ -108,8 +120,11 @@ def _splash(
     )
 
     def row(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
-        q, k, v = (x.swapaxes(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v))
-        return kernel(q, k, v, segment_ids=splash.SegmentIds(segments, segments)).swapaxes(0, 1)
+        # What is added has segment 0: only padding sees it.
+        q, k, v = (jnp.pad(x.swapaxes(0, 1), ((0, 0), (0, tail), (0, 0))) for x in (q * q.shape[-1] ** -0.5, k, v))
+        ids = jnp.pad(segments, (0, tail))
+        out = kernel(q, k, v, segment_ids=splash.SegmentIds(ids, ids))
+        return out[:, : segments.size].swapaxes(0, 1)
 
     out = jax.vmap(row)(q, k, v, segments).astype(q.dtype)
     return jnp.where((segments != 0)[:, :, None, None], out, 0)  # padding sees padding in the kernel

@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 from mio_jax.errors import MioError
 from mio_jax.parallel.hlo import parse
 from mio_jax.parallel.hlo_cost import Cost, Rates, Traffic, cost
+from mio_jax.parallel.hlo_kernels import Kernel
 from mio_jax.parallel.topologies import GIB, Topology
 
 SLICE_OPTIONS = {"v4": {"chip_config_name": "megacore"}}  # both cores of a chip as one device, as on real pods
@@ -37,13 +38,14 @@ class Program:
 
     Attributes:
       arguments, outputs, temporary, code: bytes; `aliased`: bytes of outputs that take their argument's place.
-      flops: of matrix products. compiler_flops: as the compiler counts them, bodies of loops once.
-      compiler_seconds: the compiler's `optimal_seconds`, bodies of loops once; None if it gives none.
-      seconds: `compiler_seconds` corrected for loops.
+      flops: of matrix products, in kernels too. compiler_flops: as the compiler counts them, bodies of loops once.
+      compiler_seconds: the compiler's `optimal_seconds`, bodies of loops once, no kernels; None if it gives none.
+      seconds: `compiler_seconds` corrected for loops, and `kernel_seconds`.
+      kernel_seconds: of hand-written kernels, which the compiler does not judge: our own sum, see `Topology`.
       exchange_seconds: of all collectives, at the full rate of all links; `blocking_seconds`: of those during which
         the compiler found nothing else to do.
       collectives: by kind; bytes that one chip sends.
-      unknown: kernels whose work cannot be seen, with how often they run.
+      kernels: those whose work is known, by name. unknown: those whose work is not, with how often they run.
     """
 
     arguments: int
@@ -55,10 +57,12 @@ class Program:
     compiler_flops: float
     compiler_seconds: float | None
     seconds: float
+    kernel_seconds: float
     exchange_seconds: float
     blocking_seconds: float
     hbm_bytes: float
     collectives: dict[str, Traffic]
+    kernels: dict[str, Kernel]
     unknown: dict[str, float]
 
     @property
@@ -151,12 +155,12 @@ def read(compiled: Any, topology: Topology, devices: int, trips: int) -> Program
     chip, own = topology.chip, topology.chip.devices
     memory = compiled.memory_analysis()
     told = compiled.cost_analysis() or {}
-    rates = Rates(chip.compiler_flops, chip.compiler_bandwidth)
+    rates = Rates(chip.compiler_flops, chip.compiler_bandwidth, chip.kernel_share * chip.compiler_flops)
     counted: Cost = cost(parse(compiled.as_text(), trips), rates, devices)
-    optimal = told.get("optimal_seconds")
-    optimal = float(optimal) if optimal is not None and optimal > 0 else None
+    optimal = _optimal_seconds(told, counted)
     # The compiler's figure covers more than products and traffic, so its size is kept and only the loops are corrected.
     seconds = optimal * counted.seconds / counted.seconds_once if optimal else counted.seconds
+    in_kernels = sum(k.seconds for k in counted.kernels.values())
     sent = sum(t.bytes for t in counted.collectives.values())
     return Program(
         arguments=own * memory.argument_size_in_bytes,
@@ -164,13 +168,29 @@ def read(compiled: Any, topology: Topology, devices: int, trips: int) -> Program
         aliased=own * memory.alias_size_in_bytes,
         temporary=own * memory.temp_size_in_bytes,
         code=own * memory.generated_code_size_in_bytes,
-        flops=own * counted.flops,
+        flops=own * (counted.flops + sum(k.flops for k in counted.kernels.values())),
         compiler_flops=own * float(told.get("flops", 0.0)),
         compiler_seconds=optimal,
-        seconds=seconds,
+        seconds=seconds + in_kernels,
+        kernel_seconds=in_kernels,
         exchange_seconds=own * sent / chip.links,
         blocking_seconds=own * counted.synchronous_bytes / chip.links,
         hbm_bytes=own * counted.bytes,
         collectives={k: Traffic(t.count, own * t.bytes) for k, t in sorted(counted.collectives.items())},
+        kernels={name: Kernel(k.count, own * k.flops, k.seconds) for name, k in sorted(counted.kernels.items())},
         unknown=dict(counted.unknown),
     )
+
+
+def _optimal_seconds(told: dict[str, Any], counted: Cost) -> float | None:
+    """The compiler's own estimate, bodies of loops once; None where it gives none.
+
+    Its sum holds -1 s for every instruction that it cannot judge. These are given back; what is left is believed only
+    if it is near the sum by its rule.
+    """
+    optimal = told.get("optimal_seconds")
+    if optimal is None:
+        return None
+    given = float(optimal) + counted.unjudged
+    near = counted.seconds_once / 2 < given < 2 * counted.seconds_once
+    return given if given > 0 and (near or not counted.unjudged) else None

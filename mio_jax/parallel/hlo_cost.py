@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mio_jax.parallel.hlo import Array, Computation, Instruction, Module
+from mio_jax.parallel.hlo_kernels import Kernel, kernel_flops
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 # They name values without touching memory, or their work is counted where it is started.
@@ -23,15 +24,21 @@ FREE = (
     *("copy-done", "async-done", "async-update", "optimization-barrier", "opt-barrier", "send-done", "recv-done"),
     "domain",
 )
+COPIES = {"copy-start": 0, "slice-start": 1}  # which array of the result is the copy; beside it stands its source
 NO_WORK = ("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast")  # they only tell the compiler something
+UNJUDGED = "ConcatBitcast"  # the compiler's own sum holds -1 s for every one of these
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Of one device, as the compiler takes them: FLOP/s of matrix products, bytes/s of its memory."""
+    """Of one device, as the compiler takes them: FLOP/s of matrix products, bytes/s of its memory.
+
+    kernels: FLOP/s that hand-written kernels are taken to reach. Ours: the compiler does not look into them.
+    """
 
     flops: float
     bandwidth: float
+    kernels: float = math.inf
 
 
 @dataclass
@@ -47,8 +54,9 @@ class Cost:
     """Of one device and one run of the program; loops counted as often as they run, and (`once`) a single time.
 
     flops: of matrix products. bytes: to and from HBM. seconds: see the module; like the compiler's, it takes every
-    array to lie in HBM. `unknown`: kernels (custom calls)
-    whose work cannot be seen, by target.
+    array to lie in HBM. FLOPs and seconds without kernels.
+    kernels: hand-written kernels whose work is known, by name. unknown: custom calls whose work is not, by target.
+    unjudged: instructions for each of which the compiler's own sum holds -1 s.
     """
 
     flops: float = 0.0
@@ -58,7 +66,9 @@ class Cost:
     seconds_once: float = 0.0
     collectives: dict[str, Traffic] = field(default_factory=lambda: defaultdict(Traffic))
     synchronous_bytes: float = 0.0  # of collectives during which the device can do nothing else
+    kernels: dict[str, Kernel] = field(default_factory=lambda: defaultdict(Kernel))
     unknown: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    unjudged: int = 0
 
 
 def cost(module: Module, rates: Rates, devices: int) -> Cost:
@@ -74,8 +84,18 @@ def cost(module: Module, rates: Rates, devices: int) -> Cost:
             continue
         if instruction.opcode == "custom-call":
             target = re.search(r'custom_call_target="([^"]*)"', instruction.attributes)
-            if target is None or target[1] not in NO_WORK:
-                out.unknown[target[1] if target else instruction.name] += times
+            name = target[1] if target else instruction.name
+            if name == UNJUDGED:
+                out.unjudged += 1
+            if name in NO_WORK:
+                continue
+            if found := kernel_flops(computation, instruction):
+                own, flops = found
+                moved = hbm_bytes(module, computation, instruction, spaces=None)
+                out.kernels[own].add(times, flops, max(flops / rates.kernels, moved / rates.bandwidth))
+                out.bytes += times * hbm_bytes(module, computation, instruction)
+                continue
+            out.unknown[name] += times
         key = f"{instruction.name} {instruction.calls()}"
         if key not in seen:
             seen[key] = product_flops(module, computation, instruction)
@@ -161,6 +181,9 @@ def hbm_bytes(
     def counts(array: Array) -> bool:
         return spaces is None or array.space in spaces
 
+    if instruction.opcode in COPIES:
+        copy = instruction.result[COPIES[instruction.opcode]]
+        return float(sum(copy.bytes for side in (computation[instruction.operands[0]].result[0], copy) if counts(side)))
     read: list[float] = []
     sources = [computation[name] for name in instruction.operands if name in computation]
     inner = None

@@ -25,6 +25,8 @@ class Chip:
       device_kind: as JAX calls them.
       compiler_flops, compiler_bandwidth: of one device, as the TPU compiler of libtpu 0.0.42 takes them in its
         estimates (read off its figures for a product of 8192 x 8192 matrices and for an addition).
+      kernel_share: of `compiler_flops`, what attention kernels are taken to reach. An assumption and no measurement:
+        half of what heads of 128 can fill of the matrix unit, which is 128 wide, and 256 from v6e on.
     """
 
     flops: float
@@ -36,14 +38,15 @@ class Chip:
     device_kind: str
     compiler_flops: float
     compiler_bandwidth: float
+    kernel_share: float
 
 
 CHIPS: dict[str, Chip] = {
-    "v4": Chip(275e12, 32 * GIB, 1228e9, 270e9, 3, 1, "TPU v4", 274e12, 982e9),
-    "v5e": Chip(197e12, 16 * GIB, 819e9, 180e9, 2, 1, "TPU v5 lite", 197e12, 737e9),
-    "v5p": Chip(459e12, 95 * GIB, 2765e9, 540e9, 3, 1, "TPU v5", 394e12, 2350e9),
-    "v6e": Chip(918e12, 32 * GIB, 1640e9, 360e9, 2, 1, "TPU v6 lite", 918e12, 1638e9),
-    "tpu7x": Chip(2307e12, 192 * GIB, 7380e9, 600e9, 3, 2, "TPU7x", 996e12, 3686e9),
+    "v4": Chip(275e12, 32 * GIB, 1228e9, 270e9, 3, 1, "TPU v4", 274e12, 982e9, 0.5),
+    "v5e": Chip(197e12, 16 * GIB, 819e9, 180e9, 2, 1, "TPU v5 lite", 197e12, 737e9, 0.5),
+    "v5p": Chip(459e12, 95 * GIB, 2765e9, 540e9, 3, 1, "TPU v5", 394e12, 2350e9, 0.5),
+    "v6e": Chip(918e12, 32 * GIB, 1640e9, 360e9, 2, 1, "TPU v6 lite", 918e12, 1638e9, 0.25),
+    "tpu7x": Chip(2307e12, 192 * GIB, 7380e9, 600e9, 3, 2, "TPU7x", 996e12, 3686e9, 0.25),
 }
 
 # bfloat16 products of one JAX device, FLOP/s; the first name that the device kind begins with counts.

@@ -142,7 +142,7 @@ def plan_train(config: RunConfig, stage: StageConfig, topology: Topology) -> dic
         **memory_report(program, topology, {"parameters": parameters, "optimizer": optimizer}),
         "flops_per_step": program.flops * topology.chips,
         "compiler_flops_per_step": program.compiler_flops * topology.chips,
-        **time_report(program),
+        **time_report(program, topology),
         "mfu": model / (seconds * topology.chips * chip.flops),
         "tokens_per_second": tokens / seconds,
         "tokens_per_day": tokens / seconds * SECONDS_A_DAY,
@@ -193,7 +193,7 @@ def memory_report(program: Program, topology: Topology, kinds: dict[str, int]) -
     }
 
 
-def time_report(program: Program) -> dict[str, Any]:
+def time_report(program: Program, topology: Topology) -> dict[str, Any]:
     """Times of one run, and its collectives; what each is stands in `Program`."""
     return {
         "step_seconds": program.step_seconds,
@@ -203,5 +203,8 @@ def time_report(program: Program) -> dict[str, Any]:
         "blocking_collective_seconds": program.blocking_seconds,
         "hbm_traffic_per_chip": program.hbm_bytes,
         "collectives": {k: {"count": t.count, "bytes_sent_per_chip": t.bytes} for k, t in program.collectives.items()},
+        "kernel_seconds": program.kernel_seconds,
+        "kernel_share_assumed": topology.chip.kernel_share,
+        "kernels": {k: {"count": w.count, "flops": w.flops, "seconds": w.seconds} for k, w in program.kernels.items()},
         "kernels_without_figures": program.unknown,
     }

@@ -57,7 +57,10 @@ def report(**changes: Any) -> dict[str, Any]:
         "tokens_per_second": 128.0,
         "collectives": {"all-gather": {"count": 3.0, "bytes_sent_per_chip": 2e9}},
         "tokens_per_day": 1.1e7,
-        "kernels_without_figures": {"splash": 4.0},
+        "kernel_seconds": 0.125,
+        "kernel_share_assumed": 0.5,
+        "kernels": {"splash_mha_fwd_segmented_residuals": {"count": 64.0, "flops": 1e11, "seconds": 0.125}},
+        "kernels_without_figures": {"other": 4.0},
         "budget": {"steps": 9, "tokens": 1152, "days": 2.5},
         **changes,
     }
@@ -65,8 +68,10 @@ def report(**changes: Any) -> dict[str, Any]:
 
 def test_the_table_says_what_fits_and_how_long_it_takes() -> None:
     text = table(report())
-    for part in ("yes, 1.0 GiB to spare of 3 GiB a chip", "(1.50 of the model's)", "61.0 %", "2.5 days", "splash (4)"):
+    for part in ("yes, 1.0 GiB to spare of 3 GiB a chip", "(1.50 of the model's)", "61.0 %", "2.5 days", "other (4)"):
         assert part in text
+    assert "0.375 s, products and memory" in text  # what kernels are taken to need stands on a line of its own
+    assert "0.125 s in 64 runs, taken to reach 50 % of the rate" in text
     assert "by the compiler's rule" in text  # it gave no figure of its own
     assert "compiler's estimate" in table(report(compiler_seconds_uncorrected=0.1))
     large = table(report(fits=False, spare_bytes=-(2**30), step_seconds=None, mfu=None))

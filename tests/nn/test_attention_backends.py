@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -13,8 +14,9 @@ from jax.sharding import AxisType
 
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import MaskSpec, attention
+from mio_jax.nn.attention_choice import Case, choose
 from mio_jax.nn.base import axis_rules
-from mio_jax.nn.fused_attention import splash_attention
+from mio_jax.nn.fused_attention import cudnn_serves, padded, splash_attention
 from tests.nn.test_attention import draw, packed
 
 RULES = {"batch": ("data",), "length": ("seq",), "heads": ("tensor",), "kv_heads": ("tensor",), "kv": None}
@@ -116,16 +118,77 @@ def test_ring_never_holds_a_whole_row_of_keys() -> None:
     assert text.memory_analysis().temp_size_in_bytes < whole.memory_analysis().temp_size_in_bytes / 4
 
 
-@pytest.mark.parametrize(("causal", "segmented"), [(True, True), (False, False)])
-def test_splash_equals_xla_in_the_interpreter(causal: bool, segmented: bool) -> None:
-    tensors = draw(256, heads=2, kv_heads=1, head_dim=128, batch=1)
-    segments = packed(256, batch=1) if segmented else None
+@pytest.mark.parametrize(
+    ("causal", "segmented", "length"), [(True, True, 256), (False, False, 256), (True, True, 200), (False, False, 200)]
+)
+def test_splash_equals_xla_in_the_interpreter(causal: bool, segmented: bool, length: int) -> None:
+    tensors = draw(length, heads=2, kv_heads=1, head_dim=128, batch=1)
+    segments = packed(length, batch=1) if segmented else None
 
     def see(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return splash_attention(q, k, v, segments, None, causal, interpret=True)
 
     for ours, theirs in zip(results(see, tensors), results(front("xla", causal, segments, None), tensors), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+def test_rows_are_padded_to_large_blocks_where_that_costs_little() -> None:
+    assert [padded(n) for n in (2800, 2048, 1000, 600, 200, 8)] == [
+        *((3072, 512), (2048, 512), (1024, 512), (640, 128), (256, 128), (128, 128)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("case", "backend"),
+    [
+        (Case("cpu", "float32", 4096, 128), "chunked"),
+        (Case("cpu", "bfloat16", 16, 128, segments=True, prefix=True), "chunked"),
+        (Case("tpu", "bfloat16", 2800, 128, segments=True), "splash"),
+        (Case("tpu", "bfloat16", 512, 64), "splash"),
+        (Case("tpu", "bfloat16", 384, 128), "xla"),
+        (Case("tpu", "bfloat16", 2800, 80), "chunked"),
+        (Case("tpu", "bfloat16", 2800, 128, prefix=True), "chunked"),
+        (Case("tpu", "float32", 2800, 128), "chunked"),
+        (Case("tpu", "bfloat16", 2800, 128, split_rows=True), "ring"),
+        (Case("tpu", "bfloat16", 2800, 128, self_attention=False), "xla"),
+        (Case("gpu", "bfloat16", 2800, 128, segments=True), "cudnn"),
+        (Case("gpu", "float16", 64, 40), "cudnn"),
+        (Case("gpu", "bfloat16", 32768, 128), "cudnn"),
+        (Case("gpu", "bfloat16", 32768, 128, segments=True), "chunked"),
+        (Case("gpu", "bfloat16", 2801, 128, prefix=True), "chunked"),
+        (Case("gpu", "bfloat16", 2800, 256), "chunked"),
+        (Case("gpu", "bfloat16", 512, 36), "xla"),
+        (Case("gpu", "float32", 512, 128), "xla"),
+        (Case("gpu", "bfloat16", 2800, 128, flash_gpu=False), "chunked"),
+    ],
+)
+def test_auto_takes_the_kernel_of_the_device_where_it_fits(case: Case, backend: str) -> None:
+    assert choose(case) == backend
+
+
+@pytest.mark.parametrize(
+    ("capability", "serves"), [("9.0", True), ("8.6", True), ("7.5", False), ("gfx942", False), (None, False)]
+)
+def test_cudnn_serves_recent_gpus_of_nvidia(
+    monkeypatch: pytest.MonkeyPatch, capability: str | None, serves: bool
+) -> None:
+    device = SimpleNamespace() if capability is None else SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    assert cudnn_serves() is serves
+
+
+def test_auto_lowers_to_the_kernel_for_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("attention", "fused_attention"):
+        monkeypatch.setattr(f"mio_jax.nn.{module}.platform", lambda: "tpu")
+    segments = packed(600)
+    tensors = [x.astype(jnp.bfloat16) for x in draw(600, head_dim=128)]
+
+    def text(prefix: jax.Array | None) -> str:
+        lowered = jax.jit(front("auto", True, segments, prefix)).trace(*tensors).lower(lowering_platforms=("tpu",))
+        return str(lowered.as_text())
+
+    assert "tpu_custom_call" in text(None)
+    assert "tpu_custom_call" not in text(prefixes(segments))
 
 
 def test_splash_lowers_for_a_tpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +226,6 @@ def test_a_backend_that_cannot_run_here_says_so(backend: str, said: str) -> None
     [
         ("gpu", "cudnn", lambda x: x, "takes bfloat16, not float32"),
         ("gpu", "cudnn", lambda x: x[..., :3].astype(jnp.bfloat16), "model.head_dim is 3"),
-        ("tpu", "splash", lambda x: x, "lengths in steps of 128, and a row has 8 tokens"),
     ],
 )
 def test_what_a_kernel_does_not_take(

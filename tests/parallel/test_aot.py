@@ -12,7 +12,7 @@ import pytest
 from mio_jax.errors import MioError
 from mio_jax.parallel import aot
 from mio_jax.parallel.aot import DoesNotFit, Program, pod_devices, read
-from mio_jax.parallel.hlo_cost import Traffic
+from mio_jax.parallel.hlo_cost import Cost, Traffic
 from mio_jax.parallel.topologies import GIB, topology
 from mio_jax.train.plan import memory_report, too_large
 
@@ -31,6 +31,8 @@ def program(**changes: Any) -> Program:
         "compiler_flops": 1e11,
         "compiler_seconds": 0.1,
         "seconds": 0.5,
+        "kernel_seconds": 0.0,
+        "kernels": {},
         "hbm_bytes": 1e9,
         "exchange_seconds": 0.3,
         "blocking_seconds": 0.2,
@@ -99,6 +101,23 @@ def test_loops_correct_the_compilers_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert scaled.compiler_seconds == 10.0
     assert 30.0 < scaled.seconds <= 60.0
     assert plain.flops == scaled.flops == 6 * 2 * 64**3
+
+
+@pytest.mark.parametrize(
+    ("told", "unjudged", "believed"),
+    [
+        ({}, 0, None),
+        ({"optimal_seconds": 0.1}, 0, 0.1),
+        ({"optimal_seconds": -74.9}, 75, 0.1),  # -1 s for everything that the compiler cannot judge
+        ({"optimal_seconds": -74.9}, 0, None),
+        ({"optimal_seconds": -74.9}, 76, None),  # 1.1 s: far from the sum by the rule
+    ],
+)
+def test_what_the_compiler_cannot_judge_is_given_back(
+    told: dict[str, float], unjudged: int, believed: float | None
+) -> None:
+    found = aot._optimal_seconds(told, Cost(seconds_once=0.09, unjudged=unjudged))
+    assert found == (None if believed is None else pytest.approx(believed))
 
 
 def test_without_the_compiler_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,32 @@ def test_a_slice_of_a_stack_costs_the_slice() -> None:
     assert hbm_bytes(module, body, body["y"]) == 64 * 16 * 2  # the weight; the rest is on the core
 
 
+MOVES = """HloModule jit_moves
+
+ENTRY %main (p0: f32[64,16]) -> f32[8,16] {
+  %p0 = f32[64,16]{1,0} parameter(0)
+  %copy-start.1 = (f32[64,16]{1,0:S(1)}, f32[64,16]{1,0}, u32[]{:S(2)}) copy-start(%p0)
+  %copy-done.1 = f32[64,16]{1,0:S(1)} copy-done(%copy-start.1)
+  %slice-start.1 = ((f32[64,16]{1,0}), f32[8,16]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%p0), slice={[0:8], [0:16]}
+  %slice-done.1 = f32[8,16]{1,0:S(1)} slice-done(%slice-start.1)
+  %joined = f32[64,16]{1,0:S(1)} custom-call(%slice-done.1), custom_call_target="ConcatBitcast"
+  ROOT %r = f32[8,16]{1,0} copy(%slice-done.1)
+}
+"""
+
+
+def test_what_is_fetched_ahead_is_read_and_written_once() -> None:
+    module = parse(MOVES)
+    main = module.computations["main"]
+    whole, part = 64 * 16 * 4, 8 * 16 * 4
+    assert hbm_bytes(module, main, main["copy-start.1"], spaces=None) == 2 * whole
+    assert hbm_bytes(module, main, main["copy-start.1"]) == whole  # written to the core's memory
+    assert hbm_bytes(module, main, main["slice-start.1"], spaces=None) == 2 * part
+    counted = cost(module, RATES, devices=1)
+    assert (counted.unjudged, dict(counted.unknown)) == (1, {})
+    assert counted.seconds == pytest.approx((2 * whole + 4 * part) / RATES.bandwidth)
+
+
 @pytest.mark.parametrize(
     ("attributes", "size"),
     [
