@@ -94,9 +94,9 @@ def test_logits_of_the_whole_batch_never_exist() -> None:
 
 
 def test_blocks_of_a_row_are_counted_as_they_are_cut() -> None:
-    assert count_blocks(rows=2, length=10, vocab_size=7, block_size=4) == 5  # two tokens of each row
-    assert count_blocks(rows=8, length=10, vocab_size=7, block_size=4) == 10  # never less than one
-    assert count_blocks(rows=1, length=10, vocab_size=7, block_size=100) == 1
+    assert count_blocks(rows=2, length=10, vocab_size=7, dim=3, block_size=4) == 5  # two tokens of each row
+    assert count_blocks(rows=8, length=10, vocab_size=7, dim=3, block_size=4) == 10  # never less than one
+    assert count_blocks(rows=1, length=10, vocab_size=7, dim=3, block_size=100) == 1
 
 
 def test_a_block_needs_a_token() -> None:
