@@ -30,8 +30,8 @@ def ours_window(window: int) -> Packer:
 
 def ours_first_fit(bins: int) -> Packer:
     def pack(lengths: np.ndarray, budgets: Sequence[int]) -> Rows:
-        [budget] = budgets  # it knows one
-        packer: FirstFit[int] = FirstFit(budget, bins)
+        [budget] = budgets  # one only, as the peers have it
+        packer: FirstFit[int] = FirstFit((budget,), bins)
         closed = (packer.add(n, SimpleNamespace(tokens=range(size))) for n, size in enumerate(lengths[:, 0]))
         return [[sum(len(example.tokens) for _, example in row) / budget] for row in closed if row]
 

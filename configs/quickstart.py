@@ -4,11 +4,10 @@ Command:   make quickstart            (or `mio quickstart` once installed)
 Hardware:  2 CPU cores, 8 GB of memory, no GPU; about 4 GB of disk, most of it the environment
 Data:      OpenMoji pictures, captions and masks; re-pitched instrument recordings; easy-VQA; Python's documentation
 Result:    every direction beats its shuffled control; 2026-11-22, `make quickstart` from a clean clone in
-           29 min 10 s on cores shared with other work: score / control, and their distance in standard errors, n 208
-           each. (With data.packing=window and 2300 steps of fine-tuning: 25 min 7 s, and text->image 2.3 only.)
-             text->image .23/.14 4.1    image->text .23/.14 4.0    text->audio .47/.02 32    audio->text .46/.02 38
-             image+question->text .85/.72 4.5    image->mask .60/.49 7.3    image->text+mask .59/.47 7.6
-             text->image:shapes .69/.20 15.9
+           25 min 4 s: score / control, and their distance in standard errors, n 240 or (*) 480
+             text->image* .23/.13 6.4    image->text* .25/.13 8.1    text->audio .47/.03 35    audio->text .47/.03 36
+             image+question->text* .84/.70 7.2    image->mask .61/.50 8.1    image->text+mask .59/.47 8.4
+             text->image:shapes .70/.20 18
 
 The four stages are MIO's: alignment, interleaved, audio-enhanced (the paper's speech-enhanced) and supervised
 fine-tuning on chats. Rows of a batch follow the paper's fixed compositions (12:2:0:2 is 6:1:0:1 here), at one row for

@@ -313,11 +313,14 @@ class DataConfig:
     packing_bins: int = 16  # first_fit: rows kept open at once
     packing_window: int = 128  # window: examples that wait for their row
     system_prompt: str = ""  # chat style; empty: the recipe's own
+    keep_media: tuple[str, ...] = ()  # "image", "audio", "mask": in the records too, for encoders that look at them
 
     def __post_init__(self) -> None:
         require(self.length > 1, f"data.length is {self.length}; it must be at least 2")
         require(self.prefetch >= 0, f"data.prefetch is {self.prefetch}; it must be 0 or more")
         require_choice("data.packing", self.packing, PACKINGS)
+        for name in self.keep_media:
+            require_choice("data.keep_media", name, ("image", "audio", "mask"))
         require(self.packing_bins > 0, f"data.packing_bins is {self.packing_bins}; it must be positive")
         require(self.packing_window > 0, f"data.packing_window is {self.packing_window}; it must be positive")
 

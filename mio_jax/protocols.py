@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -42,6 +43,29 @@ class Example(NamedTuple):
     tokens: np.ndarray
     modality_ids: np.ndarray
     loss_weights: np.ndarray
+
+
+class RowFormat(Protocol):
+    """How examples, whatever a recipe's `encode` makes of them, become one row of a batch.
+
+    `budgets` are the tokens that a row has room for: one number for a decoder, inputs and targets for an
+    encoder-decoder. Rows have static shapes, and arrays of one name in all rows are stacked: [rows, ...]. Arrays
+    [rows, data.length] may be split over devices along both axes, others along the first.
+    """
+
+    @property
+    def budgets(self) -> tuple[int, ...]: ...
+
+    def sizes(self, example: Any) -> tuple[int, ...]:
+        """Tokens of one example, for each budget."""
+        ...
+
+    def row(self, examples: Sequence[Any]) -> dict[str, np.ndarray]:
+        """Arrays of one row; `segment_ids` among them, 0 where there is padding, is what the packing fill is read from.
+
+        Raises MioError if the examples do not fit.
+        """
+        ...
 
 
 class Generated(NamedTuple):
@@ -124,12 +148,33 @@ class Model(Protocol):
         ...
 
 
+class DecodingEngine(Protocol):
+    """Answers prompts as `Recipe.encode_prompt` makes them; decoder-only models have `mio_jax.generate.Engine`."""
+
+    def generate(
+        self,
+        prompts: Sequence[Any],
+        sampling: Any = None,
+        *,
+        max_new_tokens: int,
+        stop_ids: Sequence[int] = (),
+        seeds: Sequence[int] | None = None,
+        grammar: Any = None,
+    ) -> list[np.ndarray]:
+        """The new ids of each prompt; a row depends on its prompt and seed alone."""
+        ...
+
+    def score_batch(self, prompts: Sequence[Any], candidates: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+        """Summed log-likelihoods of each prompt's candidates."""
+        ...
+
+
 class Recipe(Protocol):
     """The public names of a recipe package."""
 
     def token_space(self, tokenizers: Any) -> TokenSpace: ...
 
-    def resolve_model(self, config: ModelConfig, vocab_size: int) -> Any:
+    def resolve_model(self, config: ModelConfig, space: TokenSpace) -> Any:
         """The model's frozen, hashable spec. Raises MioError on an unknown preset or sizes that do not fit."""
         ...
 
@@ -139,8 +184,8 @@ class Recipe(Protocol):
         """What FLOPs are counted from."""
         ...
 
-    def published_vocab_size(self) -> int:
-        """Rows of the published models' vocabulary, for planning a run whose tokenizers are not at hand."""
+    def published_space(self) -> TokenSpace:
+        """The published models' vocabulary, for planning a run whose tokenizers are not at hand."""
         ...
 
     def loss(
@@ -164,6 +209,18 @@ class Recipe(Protocol):
         system: str = "",
     ) -> Example:
         """`system` (`config.data.system_prompt`) is the system prompt of a conversation that brings none of its own."""
+        ...
+
+    def encode_prompt(self, segments: list[Segment], tokenizers: Any, space: TokenSpace, *, system: str = "") -> Any:
+        """What the engine is asked with: int32 ids, or whatever else has their `tobytes()` and `tolist()`."""
+        ...
+
+    def encode_answer(self, segments: list[Segment], tokenizers: Any, space: TokenSpace) -> np.ndarray:
+        """int32 ids of what follows a prompt."""
+        ...
+
+    def rows(self, config: RunConfig) -> RowFormat:
+        """What a row of a batch is made of."""
         ...
 
     def parse(self, tokens: np.ndarray, tokenizers: Any, space: TokenSpace) -> Generated: ...

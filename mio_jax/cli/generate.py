@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     check(args)
     content, loose = read_prompt(args)  # before the model is loaded: a bad file should not cost a minute
 
-    from mio_jax.generate.engine import Engine
+    from mio_jax.generate.opening import engine_of
     from mio_jax.train.compilation import use_compilation_cache
     from mio_jax.train.run import find_checkpoint, load_run
 
@@ -96,15 +96,14 @@ def run(args: argparse.Namespace) -> int:
         asked = tokenize(arrange(content, loose, style), run_.tokenizers)
     sampling = sampling_of(args, run_.recipe, begins)
     segments = run_.recipe.prompt(asked, style)
-    prompt = run_.recipe.encode(segments, run_.tokenizers, run_.space, system=run_.config.data.system_prompt).tokens
+    prompt = run_.recipe.encode_prompt(segments, run_.tokenizers, run_.space, system=run_.config.data.system_prompt)
     length = run_.config.data.length
     if len(prompt) >= length:
         raise MioError(
             f"the prompt has {len(prompt)} tokens, but the context of {args.run} holds {length}: shorten the text or"
             " leave out media"
         )
-    spec = run_.recipe.resolve_model(run_.config.model, run_.space.vocab_size)
-    engine = Engine(run_.graphdef, run_.params, run_.space, spec, length)
+    engine = engine_of(run_)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     for at in range(0, args.n, ROWS):
@@ -197,7 +196,7 @@ def tokenize(content: Content, tokenizers: Any) -> list[Segment]:
 
 
 def write_response(
-    out: Path, number: int, seed: int, prompt: np.ndarray, ids: np.ndarray, answer: Generated, tokenizers: Any
+    out: Path, number: int, seed: int, prompt: Any, ids: np.ndarray, answer: Generated, tokenizers: Any
 ) -> None:
     """NNN.txt with the text (media as file names), NNN_K.png and NNN_K.wav, and NNN.json with the ids."""
     from PIL import Image

@@ -23,14 +23,14 @@ import grain
 import numpy as np
 
 from mio_jax.config import DataConfig, RunConfig, StageConfig
-from mio_jax.data.packing import FirstFit, pack_row
+from mio_jax.data.packing import FirstFit, SequenceRows, shown
 from mio_jax.data.records import Record, RecordReader, check_manifest, read_manifest
 from mio_jax.data.registry import Task, lookup, records_dir_of
 from mio_jax.data.window_packing import WindowPacker
 from mio_jax.errors import MioError
-from mio_jax.protocols import Example, Segment
+from mio_jax.protocols import RowFormat, Segment
 
-Encode = Callable[[list[Segment]], Example]
+Encode = Callable[[list[Segment]], Any]  # -> an example, as the row format takes it
 State = dict[str, Any]
 
 # A task of which not one of so many examples fits in a row (or passes its own `where`) will never feed a batch.
@@ -44,13 +44,15 @@ def make_loader(
     encode: Encode,
     *,
     seed: int,
+    row_format: RowFormat | None = None,
     mine: Collection[int] | None = None,
     fingerprints: Mapping[str, str] | None = None,
 ) -> BatchIterator:
-    """Rows `mine` (default: all) of every batch of a stage: dicts of [rows, length] as in `packing.ROW_DTYPES`.
+    """Rows `mine` (default: all) of every batch of a stage: dicts of [rows, ...], see `row_format`.
 
-    Only the records of these rows are read. `encode` turns segments into one example; `fingerprints` (by modality) are
-    those of the tokenizers in use, by default of those that the config names.
+    Only the records of these rows are read. `encode` turns segments into one example; `row_format` puts examples into
+    rows, by default sequences of `data.length` tokens (`packing.ROW_DTYPES`); `fingerprints` (by modality) are those of
+    the tokenizers in use, by default of those that the config names.
 
     Raises:
       MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture.
@@ -60,40 +62,41 @@ def make_loader(
         from mio_tokenizers import load_set
 
         fingerprints = load_set(config.tokenizers).fingerprints
+    row_format = row_format or SequenceRows(config.data.length)
     parts = [(p.source, p.rows) for p in stage.composition if p.rows] or [(stage.mixture, stage.rows)]
     wanted = set(range(stage.rows) if mine is None else mine)
     rows: dict[int, RowStream] = {}
     counts: dict[str, TaskCount] = {}
     at = 0
     for number, (name, share) in enumerate(parts):
-        streams = _task_streams(config, stage, name, encode, f"{seed}/{number}", fingerprints, counts)
+        streams = _task_streams(stage, name, encode, row_format, f"{seed}/{number}", fingerprints, counts)
         for row in range(share):
             if at in wanted:
-                rows[at] = RowStream(_mix_row(streams, row, share), config.data)
+                rows[at] = RowStream(_mix_row(streams, row, share), config.data, row_format)
             at += 1
     return BatchIterator(rows, counts, config.data.prefetch)
 
 
-def make_packer(data: DataConfig) -> FirstFit[int] | WindowPacker[int]:
+def make_packer(data: DataConfig, row_format: RowFormat) -> FirstFit[int] | WindowPacker[int]:
     """An empty packer of the kind that the config names."""
     if data.packing == "window":
-        return WindowPacker((data.length,), data.packing_window)
-    return FirstFit(data.length, data.packing_bins)
+        return WindowPacker(row_format.budgets, data.packing_window, row_format.sizes)
+    return FirstFit(row_format.budgets, data.packing_bins, row_format.sizes)
 
 
 class TaskCount:
     """How many of a task's examples were taken, were too long for a row, or did not pass its `where`."""
 
-    def __init__(self, task: str, size: int, length: int) -> None:
+    def __init__(self, task: str, size: int, budgets: tuple[int, ...]) -> None:
         self.taken = self.too_long = self.not_for_it = 0
-        self._task, self._patience, self._length = task, min(size, PATIENCE), length
+        self._task, self._patience, self._budgets = task, min(size, PATIENCE), budgets
 
-    def drop(self, tokens: int) -> None:
+    def drop(self, sizes: tuple[int, ...]) -> None:
         self.too_long += 1
         if not self.taken and self.too_long >= self._patience:
             raise MioError(
-                f"task {self._task!r}: none of {self.too_long} examples fits in a row of {self._length} tokens "
-                f"(the last has {tokens}); raise data.length"
+                f"task {self._task!r}: none of {self.too_long} examples fits in a row of {shown(self._budgets)} tokens "
+                f"(the last has {shown(sizes)}); raise data.length"
             )
 
     def skip(self) -> None:
@@ -107,10 +110,10 @@ def _seed_of(text: str) -> int:
 
 
 def _task_streams(
-    config: RunConfig,
     stage: StageConfig,
     name: str,
     encode: Encode,
+    row_format: RowFormat,
     salt: str,
     fingerprints: Mapping[str, str],
     counts: dict[str, TaskCount],
@@ -123,28 +126,29 @@ def _task_streams(
         reader = RecordReader(folder, task.record_set, "train")
         if not len(reader):
             raise MioError(f"task {task.name!r}: the {task.record_set!r} records in {folder} have no training examples")
-        count = counts.setdefault(task.name, TaskCount(task.name, len(reader), config.data.length))
+        count = counts.setdefault(task.name, TaskCount(task.name, len(reader), row_format.budgets))
         seed = _seed_of(f"{salt}/{task.name}")
         dataset = (
             grain.MapDataset.source(reader)
             .shuffle(seed=seed)
             .repeat()
-            .random_map(_formatter(task, stage.style, encode, config.data.length, count), seed=seed ^ 1)
+            .random_map(_formatter(task, stage.style, encode, row_format, count), seed=seed ^ 1)
         )
         streams.append((dataset, rate))
     return streams
 
 
 def _formatter(
-    task: Task, style: str, encode: Encode, length: int, count: TaskCount
-) -> Callable[[Record, np.random.Generator], Example | None]:
-    def format_record(record: Record, rng: np.random.Generator) -> Example | None:
+    task: Task, style: str, encode: Encode, row_format: RowFormat, count: TaskCount
+) -> Callable[[Record, np.random.Generator], Any]:
+    def format_record(record: Record, rng: np.random.Generator) -> Any:
         if task.where is not None and not task.where(record):
             count.skip()
             return None
         example = encode(task.formatter(record, rng, style))
-        if len(example.tokens) > length:
-            count.drop(len(example.tokens))
+        sizes = row_format.sizes(example)
+        if any(size > budget for size, budget in zip(sizes, row_format.budgets, strict=True)):
+            count.drop(sizes)
             return None
         count.taken += 1
         return example
@@ -163,10 +167,10 @@ def _mix_row(streams: list[tuple[Any, float]], row: int, rows: int) -> Any:
 class RowStream:
     """The rows of one row slot, packed from a random-access dataset of examples (None: dropped)."""
 
-    def __init__(self, examples: Any, data: DataConfig) -> None:
-        self._examples, self._data = examples, data
+    def __init__(self, examples: Any, data: DataConfig, row_format: RowFormat) -> None:
+        self._examples, self._data, self._format = examples, data, row_format
         self._next = 0
-        self._packer = make_packer(data)
+        self._packer = make_packer(data, row_format)
 
     def next_row(self) -> dict[str, np.ndarray]:
         while True:
@@ -176,7 +180,7 @@ class RowStream:
                 continue
             row = self._packer.add(index, example)
             if row is not None:
-                return pack_row([held for _, held in row], self._data.length)
+                return self._format.row([held for _, held in row])
 
     def get_state(self) -> State:
         state = {"next": self._next, "open": self._packer.open_rows()}
@@ -192,7 +196,7 @@ class RowStream:
                 f"{self._data.packing!r}; go on with {packing!r}, or begin a new run"
             )
         self._next = int(state["next"])
-        self._packer = make_packer(self._data)
+        self._packer = make_packer(self._data, self._format)
         self._packer.restore([[(int(i), self._examples[int(i)]) for i in row] for row in state["open"]])
 
 

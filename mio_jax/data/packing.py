@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -24,40 +24,49 @@ ROW_DTYPES = {
 
 @dataclass
 class _Bin(Generic[Key]):
-    room: int
+    room: tuple[int, ...]  # of every budget
     held: list[tuple[Key, Any]] = field(default_factory=list)
 
 
-class FirstFit(Generic[Key]):
-    """Keeps up to `bins` rows of `length` tokens open; an example goes into the first that has room.
+def token_sizes(example: Any) -> tuple[int, ...]:
+    """The one size of a decoder-only example."""
+    return (len(example.tokens),)
 
-    When none has, the fullest row is closed and handed out, and the example opens a new one. What comes out
-    depends only on the examples and their order.
+
+class FirstFit(Generic[Key]):
+    """Keeps up to `bins` rows of these budgets open; an example goes into the first that has room.
+
+    When none has, the fullest row (by the mean of its budgets) is closed and handed out, and the example opens a new
+    one. What comes out depends only on the examples and their order. `size_of(example)` gives one size for every budget.
     """
 
-    def __init__(self, length: int, bins: int) -> None:
-        self._length, self._limit = length, bins
+    def __init__(
+        self, budgets: Sequence[int], bins: int, size_of: Callable[[Any], tuple[int, ...]] = token_sizes
+    ) -> None:
+        self._budgets, self._limit, self._size_of = tuple(budgets), bins, size_of
         self._bins: list[_Bin[Key]] = []
 
     def add(self, key: Key, example: Any) -> list[tuple[Key, Any]] | None:
-        """Puts an example (with `tokens` [n]) away under `key`; the row that had to be closed for it, if one had to.
+        """Puts an example away under `key`; the row that had to be closed for it, if one had to.
 
         Raises MioError if it is longer than a row.
         """
-        size = len(example.tokens)
-        if size > self._length:
-            raise MioError(f"an example of {size} tokens does not fit in a row of {self._length}")
+        size = self._size_of(example)
+        require_fit(size, self._budgets)
         closed = None
-        target = next((row for row in self._bins if row.room >= size), None)
+        target = next((row for row in self._bins if _within(size, row.room)), None)
         if target is None:
             if len(self._bins) == self._limit:
                 # The oldest of the fullest: `min` keeps the first.
-                closed = self._bins.pop(min(range(len(self._bins)), key=lambda i: self._bins[i].room)).held
-            target = _Bin(self._length)
+                closed = self._bins.pop(min(range(len(self._bins)), key=lambda i: self._share(self._bins[i].room))).held
+            target = _Bin(self._budgets)
             self._bins.append(target)
-        target.room -= size
+        target.room = _less(target.room, size)
         target.held.append((key, example))
         return closed
+
+    def _share(self, room: tuple[int, ...]) -> float:
+        return sum(left / budget for left, budget in zip(room, self._budgets, strict=True))
 
     def open_rows(self) -> list[list[Key]]:
         """What the open rows hold, in order: with the examples themselves, the whole state."""
@@ -65,7 +74,48 @@ class FirstFit(Generic[Key]):
 
     def restore(self, rows: Sequence[Sequence[tuple[Key, Any]]]) -> None:
         """Opens rows that hold these examples, in place of those that are open."""
-        self._bins = [_Bin(self._length - sum(len(example.tokens) for _, example in row), list(row)) for row in rows]
+        self._bins = []
+        for row in rows:
+            room = self._budgets
+            for _, example in row:
+                room = _less(room, self._size_of(example))
+            self._bins.append(_Bin(room, list(row)))
+
+
+def _within(sizes: Sequence[int], room: Sequence[int]) -> bool:
+    return all(size <= left for size, left in zip(sizes, room, strict=True))
+
+
+def _less(room: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(left - size for left, size in zip(room, sizes, strict=True))
+
+
+def require_fit(sizes: Sequence[int], budgets: Sequence[int]) -> None:
+    """Raises MioError if one example is over a budget of a row."""
+    if len(sizes) != len(budgets) or not _within(sizes, budgets):
+        raise MioError(f"an example of {shown(sizes)} tokens does not fit in a row of {shown(budgets)}")
+
+
+def shown(sizes: Sequence[int]) -> str:
+    """(12, 30) -> `12 x 30`."""
+    return " x ".join(map(str, sizes))
+
+
+@dataclass(frozen=True)
+class SequenceRows:
+    """Rows of one sequence of `length` tokens, as a decoder-only model reads them."""
+
+    length: int
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    def sizes(self, example: Any) -> tuple[int, ...]:
+        return token_sizes(example)
+
+    def row(self, examples: Sequence[Any]) -> dict[str, np.ndarray]:
+        return pack_row(examples, self.length)
 
 
 def pack_row(examples: Sequence[Any], length: int) -> dict[str, np.ndarray]:

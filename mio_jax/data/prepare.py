@@ -76,7 +76,7 @@ def _prepare_set(
     origin = source(name)
     folder = pathlib.Path(config.data.records_dir)
     final, hidden = folder / name, folder / f".{name}.partial"
-    plan = _plan(origin, tokenizers, limit)
+    plan = _plan(origin, tokenizers, limit, config.data.keep_media)
     if (final / MANIFEST).is_file() and not force:
         _require_same(records.read_manifest(folder, name), plan, folder)
         for split in plan["counts"]:
@@ -85,7 +85,7 @@ def _prepare_set(
     total = sum(plan["counts"].values())
     try:
         _begin(hidden, plan)
-        jobs = [job for split, count in plan["counts"].items() for job in _jobs(name, split, count, hidden)]
+        jobs = [job for split, count in plan["counts"].items() for job in _jobs(plan, split, count, hidden)]
         done = sum(job.stop - job.start for job in jobs if job.done)
         report(name, done, total)
 
@@ -101,11 +101,12 @@ def _prepare_set(
     return "made"
 
 
-def _plan(origin: Source, tokenizers: Any, limit: int | None) -> dict[str, Any]:
+def _plan(origin: Source, tokenizers: Any, limit: int | None, keep: Sequence[str]) -> dict[str, Any]:
     """All that decides what the records hold; equal plans make equal records."""
     fingerprints = tokenizers.fingerprints
     counts = {split: origin.count(split) for split in origin.splits}
-    return {
+    kept = sorted(set(origin.media) & set(keep))
+    return ({"keep_media": kept} if kept else {}) | {
         "format": FORMAT,
         "set": origin.name,
         "source_version": origin.version,
@@ -127,11 +128,12 @@ def _require_same(manifest: Manifest, plan: dict[str, Any], folder: pathlib.Path
             )
 
 
-def _jobs(name: str, split: str, count: int, hidden: pathlib.Path) -> list[ShardJob]:
+def _jobs(plan: dict[str, Any], split: str, count: int, hidden: pathlib.Path) -> list[ShardJob]:
     shards = max(1, -(-count // SHARD_EXAMPLES))
     bounds = [count * i // shards for i in range(shards + 1)]
+    keep = tuple(plan.get("keep_media", ()))
     return [
-        ShardJob(name, split, bounds[i], bounds[i + 1], str(hidden / records.shard_name(split, i, shards)))
+        ShardJob(plan["set"], split, bounds[i], bounds[i + 1], str(hidden / records.shard_name(split, i, shards)), keep)
         for i in range(shards)
     ]
 

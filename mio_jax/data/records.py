@@ -3,8 +3,9 @@
     <records_dir>/<set>/manifest.json
     <records_dir>/<set>/<split>-00000-of-00002.array_record
 
-A record is a flat dict of strings and int32 arrays: media codes under the names of the media, texts as they are, and
-labels under "meta/...". It is stored as msgpack and a CRC, so that damage is found where it is read.
+A record is a flat dict of strings and arrays: media codes (int32) under the names of the media, texts as they are,
+labels under "meta/...", and under "raw/..." the media themselves (uint8 pixels, int16 samples) for models that look at
+them. It is stored as msgpack and a CRC, so that damage is found where it is read.
 """
 
 from __future__ import annotations
@@ -28,27 +29,29 @@ from mio_jax.errors import MioError
 FORMAT = 1
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"  # how the names of unfinished files end
-_ARRAY = 1  # msgpack extension type: rank, dimensions, then int32 data, all little-endian
+# msgpack extension types: rank, dimensions, then data, all little-endian
+_ARRAYS: dict[int, np.dtype[Any]] = {1: np.dtype("<i4"), 2: np.dtype("u1"), 3: np.dtype("<i2")}
+_TYPE_OF = {dtype: number for number, dtype in _ARRAYS.items()}
 # One record a chunk: the loader reads in shuffled order, where larger chunks would be decompressed for one record.
 _WRITE_OPTIONS = "group_size:1"
 _READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 
-Record = dict[str, Any]  # str -> str | int32 array
+Record = dict[str, Any]  # str -> str | array of int32, uint8 or int16
 Manifest = dict[str, Any]
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
-    """Raises MioError naming the field that is neither a string nor an int32 array."""
+    """Raises MioError naming the field that is neither a string nor an int32, uint8 or int16 array."""
     fields: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, str):
             fields[name] = value
-        elif isinstance(value, np.ndarray) and value.dtype == np.int32:
+        elif isinstance(value, np.ndarray) and value.dtype in _TYPE_OF:
             head = struct.pack(f"<B{value.ndim}I", value.ndim, *value.shape)
-            fields[name] = msgpack.ExtType(_ARRAY, head + np.ascontiguousarray(value, "<i4").tobytes())
+            fields[name] = msgpack.ExtType(_TYPE_OF[value.dtype], head + np.ascontiguousarray(value).tobytes())
         else:
             kind = f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
-            raise MioError(f"record field {name!r} is a {kind}; a record holds strings and int32 arrays")
+            raise MioError(f"record field {name!r} is a {kind}; a record holds strings, and int32, uint8 or int16 arrays")
     body: bytes = msgpack.packb(fields)
     return body + struct.pack("<I", zlib.crc32(body))
 
@@ -64,11 +67,12 @@ def decode_record(data: bytes) -> Record:
 
 
 def _decode_array(code: int, data: bytes) -> np.ndarray:
-    if code != _ARRAY:
+    if code not in _ARRAYS:
         raise ValueError(f"unknown field type {code}")
+    dtype = _ARRAYS[code]
     shape = struct.unpack_from(f"<{data[0]}I", data, 1)
     # A copy: arrays made from bytes are read-only, and what is made of a record may be changed.
-    return np.frombuffer(data, "<i4", offset=1 + 4 * data[0]).astype(np.int32).reshape(shape)
+    return np.frombuffer(data, dtype, offset=1 + 4 * data[0]).astype(dtype.newbyteorder("=")).reshape(shape)
 
 
 def shard_name(split: str, index: int, total: int) -> str:

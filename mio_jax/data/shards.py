@@ -19,6 +19,7 @@ from mio_jax.data import records
 from mio_jax.data.records import Record, RecordWriter
 from mio_jax.data.sources import Source, source
 from mio_jax.errors import MioError
+from mio_tokenizers.base import Audio
 from mio_tokenizers.image.io import mask_picture
 
 BATCH = 64
@@ -31,13 +32,17 @@ BAD = (MioError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to make: examples start..stop-1 of a split, written to `path`, described in `path`.json when done."""
+    """One shard to make: examples start..stop-1 of a split, written to `path`, described in `path`.json when done.
+
+    `keep`: media that stand in the records themselves too, beside their codes.
+    """
 
     record_set: str
     split: str
     start: int
     stop: int
     path: str
+    keep: tuple[str, ...] = ()
 
     @property
     def entry_path(self) -> pathlib.Path:
@@ -137,10 +142,10 @@ class _Shard:
                 error = MioError(f"it has the fields {sorted(example)}, the first has {sorted(fields)}")
                 self._set_aside(position, example.get("id"), error)
         try:
-            encoded = encode_examples([example for _, example in good], self._origin, self._tokenizers)
+            encoded = encode_examples([example for _, example in good], self._origin, self._tokenizers, self._job.keep)
         except BAD:  # a batch does not say which of its members is bad
             good = [placed for placed in good if self._encodes(placed)]
-            encoded = encode_examples([example for _, example in good], self._origin, self._tokenizers)
+            encoded = encode_examples([example for _, example in good], self._origin, self._tokenizers, self._job.keep)
         written = []
         for (position, example), record in zip(good, encoded, strict=True):
             try:
@@ -153,7 +158,7 @@ class _Shard:
     def _encodes(self, placed: Placed) -> bool:
         position, example = placed
         try:
-            encode_examples([example], self._origin, self._tokenizers)
+            encode_examples([example], self._origin, self._tokenizers, self._job.keep)
         except BAD as error:
             self._set_aside(position, example["id"], error)
             return False
@@ -165,13 +170,19 @@ class _Shard:
         for name, value in record.items():
             here: dict[str, Any] = {"kind": "text"}
             if isinstance(value, np.ndarray):
-                here = {"kind": "codes", "dtype": "int32", "shape": list(value.shape)}
+                kind = "codes" if value.dtype == np.int32 else "media"
+                here = {"kind": kind, "dtype": str(value.dtype), "shape": list(value.shape)}
             schema[name] = merge_field(self.schema.get(name, here), here, name, self._job.record_set)
         self.schema = schema
 
 
-def encode_examples(batch: Sequence[dict[str, Any]], origin: Source, tokenizers: Any) -> list[Record]:
-    """Media to codes, batched; lists and dicts to JSON; strings as they are. All have the fields of the first."""
+def encode_examples(
+    batch: Sequence[dict[str, Any]], origin: Source, tokenizers: Any, keep: Sequence[str] = ()
+) -> list[Record]:
+    """Media to codes, batched, and those to `keep` also as they are; lists and dicts to JSON; strings as they are.
+
+    All have the fields of the first.
+    """
     encoded: list[Record] = [{} for _ in batch]
     for name in batch[0] if batch else ():
         values = [example[name] for example in batch]
@@ -181,7 +192,18 @@ def encode_examples(batch: Sequence[dict[str, Any]], origin: Source, tokenizers:
             column = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
         for record, value in zip(encoded, column, strict=True):
             record[name] = value
+        if name in origin.media and name in keep:
+            for record, value in zip(encoded, values, strict=True):
+                record |= raw_fields(name, value)
     return encoded
+
+
+def raw_fields(name: str, value: Any) -> Record:
+    """A medium as fields of a record: uint8 pictures and masks, int16 samples with their rate in Hz as a string."""
+    if isinstance(value, Audio):
+        samples = np.round(np.clip(value.samples, -1.0, 1.0) * 32767.0).astype(np.int16)
+        return {f"raw/{name}": samples, f"raw/{name}_rate": str(value.rate)}
+    return {f"raw/{name}": np.asarray(value).astype(np.uint8)}
 
 
 def _encode_media(name: str, values: list[Any], tokenizers: Any) -> list[np.ndarray]:

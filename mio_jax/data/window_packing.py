@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from mio_jax.data.packing import require_fit, token_sizes
 from mio_jax.errors import MioError
 
 Key = TypeVar("Key")
@@ -24,11 +25,6 @@ Sizes = tuple[int, ...]
 
 CELLS = 20_000  # of the recurrence's table, at most: one budget is counted exactly up to here, two in 141 units each
 EXCHANGES = 8
-
-
-def token_sizes(example: Any) -> Sizes:
-    """The one size of a decoder-only example."""
-    return (len(example.tokens),)
 
 
 class WindowPacker(Generic[Key]):
@@ -50,9 +46,7 @@ class WindowPacker(Generic[Key]):
         Raises MioError if the example alone is over a budget.
         """
         sizes = self._size_of(example)
-        if len(sizes) != len(self._budgets) or any(s > b for s, b in zip(sizes, self._budgets, strict=True)):
-            shown = " x ".join(map(str, self._budgets))
-            raise MioError(f"an example of {' x '.join(map(str, sizes))} tokens does not fit in a row of {shown}")
+        require_fit(sizes, self._budgets)
         self._waiting.append((key, example, sizes))
         return self._close() if len(self._waiting) >= self._window else None
 

@@ -30,14 +30,14 @@ class Context:
     tokenizers: Any
     space: TokenSpace
 
-    def encode(self, segments: Sequence[Segment]) -> np.ndarray:
-        """int32 ids of a prompt, start token and system turn included."""
-        example = self.recipe.encode(list(segments), self.tokenizers, self.space, system=self.config.data.system_prompt)
-        return example.tokens
+    def encode(self, segments: Sequence[Segment]) -> Any:
+        """A prompt, as the recipe's engine is asked with it."""
+        system = self.config.data.system_prompt
+        return self.recipe.encode_prompt(list(segments), self.tokenizers, self.space, system=system)
 
     def encode_answer(self, segments: Sequence[Segment]) -> np.ndarray:
         """int32 ids of what is to follow a prompt."""
-        return self.recipe.encode(list(segments), self.tokenizers, self.space, bos=False).tokens
+        return self.recipe.encode_answer(list(segments), self.tokenizers, self.space)
 
     def stop_ids(self, direction: Direction) -> tuple[int, ...]:
         """The end of the sequence, and the special strings that the direction's `stop` option names."""

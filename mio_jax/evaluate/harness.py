@@ -27,11 +27,10 @@ from mio_jax.evaluate import stats
 from mio_jax.evaluate.context import Context
 from mio_jax.evaluate.metrics import METRICS, Metric, Scores
 from mio_jax.evaluate.samples import SampleWriter
-from mio_jax.protocols import Direction, Generated, Recipe, Segment
+from mio_jax.protocols import DecodingEngine, Direction, Generated, Recipe, Segment
 
 if TYPE_CHECKING:
     from mio_jax.data.records import Record
-    from mio_jax.generate.engine import Engine
 
 VERSION = 2  # of the metrics: results of another version are computed anew
 PRIOR_PROMPTS = 8  # whose mean gives the likelihood of a text whatever is shown
@@ -49,14 +48,13 @@ def evaluate(
     Raises:
       MioError: no trained run, no records or records of other tokenizers, too few held-out examples, unknown direction.
     """
-    from mio_jax.generate.engine import Engine
+    from mio_jax.generate.opening import engine_of
     from mio_jax.train.run import load_run
 
     folder = Path(run_dir or config.run_dir)
     run = load_run(folder)
-    spec = run.recipe.resolve_model(run.config.model, run.space.vocab_size)
     context = Context(dataclasses.replace(run.config, eval=config.eval), run.recipe, run.tokenizers, run.space)
-    engine = Engine(run.graphdef, run.params, run.space, spec, run.config.data.length)
+    engine = engine_of(run)
     chosen = choose(run.recipe, run.config, tuple(directions) or config.eval.directions)
     run.recipe.register_tasks(run.config.data.records_dir)
     check_records(context, chosen)
@@ -145,7 +143,7 @@ class Results:
         os.replace(new, self._path)
 
 
-def evaluate_direction(direction: Direction, context: Context, engine: Engine, run_dir: Path) -> dict[str, Any]:
+def evaluate_direction(direction: Direction, context: Context, engine: DecodingEngine, run_dir: Path) -> dict[str, Any]:
     """One entry of results.json; writes the direction's samples."""
     settings = context.config.eval
     records = context.held_out(direction, settings.examples)
@@ -191,7 +189,11 @@ def _compare(value: Scores, control: Scores, ceiling: Scores, name: str) -> dict
 
 
 def _answers(
-    direction: Direction, records: Sequence[Record], shuffled: Sequence[Record], context: Context, engine: Engine
+    direction: Direction,
+    records: Sequence[Record],
+    shuffled: Sequence[Record],
+    context: Context,
+    engine: DecodingEngine,
 ) -> tuple[list[Generated], list[Generated]]:
     """What the model answers to each record and to each shuffled one; equal prompts are decoded once."""
     from mio_jax.generate.sampling import SamplingConfig
@@ -236,7 +238,7 @@ def _rank(
     records: Sequence[Record],
     shuffled: Sequence[Record],
     context: Context,
-    engine: Engine,
+    engine: DecodingEngine,
 ) -> tuple[Scores, Scores]:
     """Ranks of the true texts among the metric's candidates, with the conditioning and with another example's."""
     from mio_jax.train.progress import Progress

@@ -46,4 +46,4 @@ def summed_gradient(
 def _split(x: jax.Array, count: int) -> jax.Array:
     """[rows, ...] -> [count, rows / count, ...]; part i has rows i, i + count, ..., so that none leaves its device."""
     parts = jnp.moveaxis(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 1, 0)
-    return constrain(parts, None, "batch", *(["length"] if x.ndim > 1 else []), *[None] * (x.ndim - 2))
+    return constrain(parts, None, "batch", *(["length"] if x.ndim == 2 else [None] * (x.ndim - 1)))

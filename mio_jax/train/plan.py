@@ -59,8 +59,8 @@ def lay_out(config: RunConfig, topology: Topology) -> Laid:
     files = [name for name in vars(config.tokenizers).values() if ":" not in name and not Path(name).exists()]
     if files:
         recipe = load_recipe(config.recipe)
-        rows = recipe.published_vocab_size()
-        spec, source = recipe.resolve_model(config.model, rows), f"published ({files[0]} is not here)"
+        spec = recipe.resolve_model(config.model, recipe.published_space())
+        source = f"published ({files[0]} is not here)"
     else:
         parts = assemble(config)
         recipe, spec, source = parts.recipe, parts.spec, "tokenizers"

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mio_jax.parallel import replicated
 from mio_jax.parallel.distributed import gather_json, per_process
@@ -22,11 +22,17 @@ from mio_jax.train.progress import RunProgress
 Batch = dict[str, np.ndarray]
 
 
-def place(batch: Batch, sharding: Sharding, rows: int) -> dict[str, jax.Array]:
-    """The global batch of `rows` rows, from this process's rows of it: arrays [rows, length] laid out by `sharding`."""
+def place(batch: Batch, sharding: NamedSharding, rows: int, length: int) -> dict[str, jax.Array]:
+    """The global batch of `rows` rows, from this process's rows of it.
+
+    Arrays [rows, length] are laid out by `sharding`, others along their rows alone.
+    """
+    by_rows = NamedSharding(sharding.mesh, PartitionSpec(sharding.spec[0]))
     with jax.transfer_guard("allow"):  # JAX takes it for a hidden transfer where there are several processes
         return {
-            name: jax.make_array_from_process_local_data(sharding, array, (rows, array.shape[1]))
+            name: jax.make_array_from_process_local_data(
+                sharding if array.shape[1:] == (length,) else by_rows, array, (rows, *array.shape[1:])
+            )
             for name, array in batch.items()
         }
 

@@ -44,7 +44,7 @@ def assemble(config: RunConfig) -> Parts:
     recipe = load_recipe(config.recipe)
     tokenizers = load_set(config.tokenizers)
     space = recipe.token_space(tokenizers)
-    return Parts(recipe, tokenizers, space, recipe.resolve_model(config.model, space.vocab_size))
+    return Parts(recipe, tokenizers, space, recipe.resolve_model(config.model, space))
 
 
 class Run(NamedTuple):

@@ -194,7 +194,7 @@ class _Training:
                 steps=stage.steps,
                 first_global=before,
                 step=self._observer.step(step),
-                place=functools.partial(place, sharding=sharding, rows=stage.rows),
+                place=functools.partial(place, sharding=sharding, rows=stage.rows, length=config.data.length),
                 rate=lambda n: _scalar(schedule.learning_rate(stage.optim, stage.steps, n), whole),
                 save_every=config.checkpoint.every_steps,
                 log_every=config.log.every_steps,
@@ -241,6 +241,7 @@ class _Training:
             stage,
             encode,
             seed=stage_seed(config.seed, index),
+            row_format=parts.recipe.rows(config),
             mine=mine,
             fingerprints=parts.tokenizers.fingerprints,
         )

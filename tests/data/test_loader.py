@@ -201,6 +201,47 @@ def test_a_task_that_can_use_no_record_is_named(load, records_dir):
         next(load(StageConfig(name="n", mixture="toy_never", batch_size=1)))
 
 
+class Halves:
+    """A row format of two budgets whose arrays have other shapes: how long the words are, and up to four of them."""
+
+    budgets = (40, 6)
+
+    def sizes(self, example):
+        return len(example), 2
+
+    def row(self, examples):
+        lengths = np.zeros((4, 2), np.int32)
+        lengths[: len(examples)] = [self.sizes(example) for example in examples]
+        return {"lengths": lengths, "segment_ids": (np.arange(40) < lengths[:, 0].sum()).astype(np.int32)}
+
+
+@pytest.mark.parametrize("packing", ["first_fit", "window"])
+def test_a_recipe_says_what_a_row_is(records_dir, packing):
+    def loader():
+        return make_loader(
+            toys.config(records_dir, packing=packing),
+            StageConfig(name="h", mixture="toy_words", batch_size=3),
+            lambda segments: "".join(segment.value for segment in segments if segment.kind == "text"),
+            seed=1,
+            row_format=Halves(),
+            fingerprints=toys.tokenizers().fingerprints,
+        )
+
+    first, again = loader(), loader()
+    batches = take(first, 4)
+    assert all(batch["lengths"].shape == (3, 4, 2) and batch["segment_ids"].shape == (3, 40) for batch in batches)
+    for batch in batches:
+        assert (batch["lengths"].sum(1) <= Halves.budgets).all()
+        assert (batch["lengths"][:, 0] > 0).all()
+    take(again, 2)
+    state = again.get_state()
+    resumed = loader()
+    resumed.set_state(state)
+    assert_same(take(resumed, 2), batches[2:])
+    for one in (first, again, resumed):
+        one.close()
+
+
 def test_where_leaves_records_out(load, records_dir):
     def odd(record):
         return record["meta/parity"] == "odd"

@@ -23,7 +23,7 @@ def example(size: int, number: int = 0) -> Example:
 
 @given(sizes, st.integers(1, 5))
 def test_every_example_leaves_once_and_whole_and_rows_never_overflow(lengths, bins):
-    packer: FirstFit[int] = FirstFit(LENGTH, bins)
+    packer: FirstFit[int] = FirstFit((LENGTH,), bins)
     rows = [packer.add(n, example(size, n)) for n, size in enumerate(lengths)]
     closed = [[key for key, _ in row] for row in rows if row]
     held = packer.open_rows()
@@ -34,7 +34,7 @@ def test_every_example_leaves_once_and_whole_and_rows_never_overflow(lengths, bi
 
 @given(sizes, st.integers(1, 5))
 def test_a_row_is_closed_only_for_an_example_that_fits_nowhere_and_is_the_fullest(lengths, bins):
-    packer: FirstFit[int] = FirstFit(LENGTH, bins)
+    packer: FirstFit[int] = FirstFit((LENGTH,), bins)
     for n, size in enumerate(lengths):
         before = packer.open_rows()
         filled = [sum(lengths[key] for key in row) for row in before]
@@ -49,10 +49,10 @@ def test_a_row_is_closed_only_for_an_example_that_fits_nowhere_and_is_the_fulles
 @given(sizes, st.integers(1, 5), st.data())
 def test_a_restored_packer_goes_on_alike(lengths, bins, data):
     cut = data.draw(st.integers(0, len(lengths)))
-    one: FirstFit[int] = FirstFit(LENGTH, bins)
+    one: FirstFit[int] = FirstFit((LENGTH,), bins)
     for n in range(cut):
         one.add(n, example(lengths[n], n))
-    two: FirstFit[int] = FirstFit(LENGTH, bins)
+    two: FirstFit[int] = FirstFit((LENGTH,), bins)
     two.restore([[(key, example(lengths[key], key)) for key in row] for row in one.open_rows()])
     for n in range(cut, len(lengths)):
         a, b = one.add(n, example(lengths[n], n)), two.add(n, example(lengths[n], n))
@@ -88,4 +88,27 @@ def test_a_row_can_be_taken_apart_again(lengths):
 
 def test_an_example_longer_than_a_row_is_refused():
     with pytest.raises(MioError, match="21 tokens does not fit in a row of 20"):
-        FirstFit(LENGTH, 2).add(0, example(21))
+        FirstFit((LENGTH,), 2).add(0, example(21))
+
+
+pairs = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 30)), min_size=1, max_size=60)
+
+
+@given(pairs, st.integers(1, 5))
+def test_rows_of_two_budgets_never_overflow_either_and_the_fullest_is_closed(sizes, bins):
+    packer: FirstFit[int] = FirstFit((20, 30), bins, lambda example: example)
+    for n, (inputs, targets) in enumerate(sizes):
+        before = [[sum(sizes[key][axis] for key in row) for axis in (0, 1)] for row in packer.open_rows()]
+        closed = packer.add(n, (inputs, targets))
+        assert all(
+            sum(sizes[k][0] for k in row) <= 20 and sum(sizes[k][1] for k in row) <= 30 for row in packer.open_rows()
+        )
+        if closed is not None:
+            assert all(a + inputs > 20 or b + targets > 30 for a, b in before)
+            fill = sum(sizes[key][0] for key, _ in closed) / 20 + sum(sizes[key][1] for key, _ in closed) / 30
+            assert fill == pytest.approx(max(a / 20 + b / 30 for a, b in before))
+
+
+def test_an_example_over_one_of_two_budgets_is_refused():
+    with pytest.raises(MioError, match="21 x 3 tokens does not fit in a row of 20 x 30"):
+        FirstFit((20, 30), 2, lambda example: example).add(0, (21, 3))

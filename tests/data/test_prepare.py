@@ -36,6 +36,23 @@ def test_records_hold_the_codes_of_their_media(records_dir):
         assert record["meta/parity"] == example["meta/parity"]
 
 
+def test_media_that_are_asked_for_stand_beside_their_codes(tmp_path, toy_source):
+    plain, keep = toys.config(tmp_path), toys.config(tmp_path, keep_media=("image", "mask", "audio"))
+    prepare(keep, toys.tokenizers())
+    reader = RecordReader(tmp_path, "toy", "test")
+    assert reader.manifest["schema"]["raw/image"] == {"kind": "media", "dtype": "uint8", "shape": [16, 16, 3]}
+    for number, example in enumerate(toys.Toy().examples("test")):
+        record = reader[number]
+        np.testing.assert_array_equal(record["raw/image"], example["image"])
+        np.testing.assert_array_equal(record["raw/mask"], example["mask"])
+        assert np.abs(record["raw/audio"] / 32767 - example["audio"].samples).max() < 1 / 32767
+        assert record["raw/audio_rate"] == "16000"
+    assert prepare(plain, toys.tokenizers()) == {"toy": "kept"}  # more than is asked for does no harm
+    prepare(plain, toys.tokenizers(), force=True)
+    with pytest.raises(MioError, match=r"made with keep_media None, this would make \['audio', 'image', 'mask'\]"):
+        prepare(keep, toys.tokenizers())
+
+
 def test_the_manifest_says_how_the_records_were_made(tmp_path, toy_source):
     space = TokenSpace("toy", (Block("text", "text", 0, 256),), (), (), 1, 2, 0)
     assert prepare(toys.config(tmp_path), toys.tokenizers(), space=space) == {"toy": "made"}

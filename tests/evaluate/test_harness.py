@@ -142,7 +142,7 @@ def test_a_real_engine(name: str, context: Context, tmp_path: pathlib.Path, engi
 
 @pytest.fixture(scope="module")
 def engine(context: Context) -> Engine:
-    spec = RECIPE.resolve_model(context.config.model, context.space.vocab_size)
+    spec = RECIPE.resolve_model(context.config.model, context.space)
     build = functools.partial(RECIPE.build_model, spec)
     graphdef, _ = split_model(build)
     return Engine(graphdef, init_params(build, jax.random.key(0)), context.space, spec, context.config.data.length)
@@ -178,7 +178,7 @@ def run(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Pat
         space=context.space,
     )
     monkeypatch.setattr("mio_jax.train.run.load_run", lambda folder: loaded)
-    monkeypatch.setattr("mio_jax.generate.engine.Engine", Silent)
+    monkeypatch.setattr("mio_jax.generate.opening.engine_of", Silent)
     return config
 
 

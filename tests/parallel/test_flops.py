@@ -20,9 +20,9 @@ SPEC = DecoderSpec(vocab_size=48, dim=16, depth=1, heads=4, kv_heads=2, head_dim
 
 def test_every_weight_of_a_product_counts_twice_a_token() -> None:
     recipe = load_recipe("mio")
-    rows = recipe.published_vocab_size()
-    spec = recipe.resolve_model(ModelConfig(preset="mio_7b"), rows)
-    assert rows == 76_294
+    space = recipe.published_space()
+    spec = recipe.resolve_model(ModelConfig(preset="mio_7b"), space)
+    assert space.vocab_size == 76_294
     # Specification 2.1: all parameters but the input table, which is looked up, and the norm scales.
     weights = 76_294 * 4096 + 32 * (2 * 4096 * 4096 + 2 * 4096 * 512 + 3 * 4096 * 11008)
     assert forward_flops_per_token(recipe.model_sizes(spec), 0) == 2 * weights

@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mio_jax.config import MeshConfig, ModelConfig, OptimConfig
+from mio_jax.data.token_space import Block, TokenSpace
 from mio_jax.parallel import batch_sharding, make_mesh, replicated, rules_of, strip_to
 from mio_jax.protocols import load_recipe
 from mio_jax.train.optimizer import make_optimizer
@@ -24,6 +25,7 @@ from mio_jax.train.state import abstract_state, new_params, new_state, plan_mode
 from mio_jax.train.step import make_step
 
 ROWS, LENGTH, VOCAB = 8, 32, 98  # 98 rows: neither 4 nor 8 devices divide them
+SPACE = TokenSpace("test", (Block("text", "text", 0, VOCAB),), (), (), bos=1, eos=2, pad=0)
 Batch = dict[str, np.ndarray]
 
 MESHES = {
@@ -63,7 +65,7 @@ def run(name: str, config: MeshConfig, reference: Any = None) -> tuple[dict[str,
     """Five steps -> (what is printed, parameters on the host as the model knows them)."""
     recipe_name, sizes, make_batch = MODELS[name]
     recipe, batch = load_recipe(recipe_name), make_batch()
-    spec = recipe.resolve_model(sizes, VOCAB)
+    spec = recipe.resolve_model(sizes, SPACE)
     mesh = make_mesh(config)
     # A parameter whose gradient is nothing but rounding moves by eps' grace: with a tiny one, Adam makes steps of it.
     optim = OptimConfig(learning_rate=1e-2, eps=1e-4)

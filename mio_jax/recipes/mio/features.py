@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from mio_jax.config import RunConfig
+from mio_jax.data.packing import SequenceRows
 from mio_jax.data.token_space import Span, TokenSpace
 from mio_jax.errors import MioError
-from mio_jax.protocols import Example, Generated, Segment
+from mio_jax.protocols import Example, Generated, RowFormat, Segment
 from mio_jax.recipes.mio.prompts import SYSTEM_STD, system_turn
 from mio_jax.recipes.mio.tokens import BOS, TURN_OPEN, unflatten
 
@@ -83,6 +85,11 @@ def with_system_turn(segments: list[Segment], system: str) -> list[Segment]:
     return [Segment("text", system_turn(system or SYSTEM_STD)), *segments]
 
 
+def rows(config: RunConfig) -> RowFormat:
+    """Rows of one sequence of `data.length` tokens."""
+    return SequenceRows(config.data.length)
+
+
 def encode(
     segments: list[Segment],
     tokenizers: Any,
@@ -128,6 +135,16 @@ def encode(
     if loss_weights.size:
         loss_weights[0] = 0.0  # nothing precedes it, so nothing predicts it
     return Example(tokens, space.modality_ids(tokens), loss_weights)
+
+
+def encode_prompt(segments: list[Segment], tokenizers: Any, space: TokenSpace, *, system: str = "") -> np.ndarray:
+    """int32 ids of a prompt, start token and system turn included; raises as `encode` does."""
+    return encode(segments, tokenizers, space, system=system).tokens
+
+
+def encode_answer(segments: list[Segment], tokenizers: Any, space: TokenSpace) -> np.ndarray:
+    """int32 ids of what follows a prompt; raises as `encode` does."""
+    return encode(segments, tokenizers, space, bos=False).tokens
 
 
 def parse(tokens: Any, tokenizers: Any, space: TokenSpace) -> Generated:

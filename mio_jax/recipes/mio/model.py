@@ -7,12 +7,18 @@ import dataclasses
 import jax
 
 from mio_jax.config import ModelConfig
+from mio_jax.data.token_space import TokenSpace
 from mio_jax.nn.transformer import Decoder, DecoderSpec
 from mio_jax.protocols import ModelSizes, StackSizes
 from mio_jax.recipes.mio.presets import preset
 
 
-def resolve_model(config: ModelConfig, vocab_size: int) -> DecoderSpec:
+def resolve_model(config: ModelConfig, space: TokenSpace) -> DecoderSpec:
+    """The preset with the config's replacements, for a vocabulary; raises as `spec_of` does."""
+    return spec_of(config, space.vocab_size)
+
+
+def spec_of(config: ModelConfig, vocab_size: int) -> DecoderSpec:
     """The preset with the config's replacements. Raises MioError on an unknown preset or sizes that do not fit."""
     sizes = dataclasses.asdict(preset(config.preset))
     replaced = {name: getattr(config, name) for name in sizes if getattr(config, name) is not None}
