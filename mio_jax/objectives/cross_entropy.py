@@ -19,11 +19,10 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import constrain, platform
 
 # Float32 logits held at once on each device, where the caller leaves the block size open: large enough to keep a device
-# busy. On a CPU they should stay in the cache, but every block reads the table and adds to its gradient, so that blocks
-# of fewer tokens than a few times the table's width would move more of the table than of the logits.
+# busy. On a CPU they should stay in the cache; but every block reads the table and adds to its gradient, so that blocks
+# of fewer tokens than twice the table's width would move more of the table than of the logits.
 LOGITS_BYTES = 256 << 20
 CACHE_BYTES = 8 << 20
-TOKENS_A_WIDTH = 2
 
 
 class Blocks(NamedTuple):
@@ -41,7 +40,7 @@ def tokens_per_block(vocab_size: int, dim: int) -> int:
     devices = 1 if mesh.empty else mesh.size
     tokens = LOGITS_BYTES // (4 * vocab_size)
     if platform() == "cpu":
-        tokens = min(tokens, max(CACHE_BYTES // (4 * vocab_size), TOKENS_A_WIDTH * dim))
+        tokens = min(tokens, max(CACHE_BYTES // (4 * vocab_size), 2 * dim))
     return max(1, devices * tokens)
 
 
