@@ -1,6 +1,6 @@
-"""The same small LLaMA trained and decoded here and in PyTorch transformers, on the CPU, alternating in one run.
+"""The same LLaMA trained and decoded here and in PyTorch transformers, on the CPU, alternating in one run.
 
-    .venv/bin/python -m benchmarks.llama_vs_transformers --peer-python .venv-peers/bin/python
+    .venv/bin/python -m benchmarks.llama_vs_transformers --peer-python .venv-peers/bin/python [--setting issue]
 
 Two worker processes hold the same weights (written by our exporter, read by `LlamaForCausalLM.from_pretrained`) on the
 same CPU cores. They are first checked against each other: logits, losses of the first optimizer steps, greedy tokens.
@@ -8,7 +8,8 @@ Then they take turns, a few steps each, and the medians of all turns are compare
 SDPA attention, fused AdamW, and the dynamic or the static cache, whichever is faster for the batch size.
 
 Training is one whole step: forward, backward, clipping by global norm, AdamW, float32. Generation is greedy with a
-key-value cache, prompt included; tokens per second count new tokens.
+key-value cache, prompt included; tokens per second count new tokens. What this machine needs at least for the steps of
+decoding, by its memory and by its arithmetic, is measured beside them.
 """
 
 from __future__ import annotations
@@ -27,35 +28,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.llama_settings import SETTINGS, Machine, Setting, decoding_report
 from benchmarks.output import RESULTS, hardware, run, write_result
 from mio_jax.errors import MioError
 
 HERE = Path(__file__).resolve().parent
-RESULT = RESULTS / "llama_vs_transformers.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """Sizes of the model and of the work; both workers are built from it."""
-
-    vocab_size: int = 8192
-    dim: int = 256
-    depth: int = 4
-    heads: int = 8
-    kv_heads: int = 4
-    head_dim: int = 32
-    mlp_dim: int = 704
-    init_std: float = 0.05  # logits far enough apart for greedy choices to be the same on both sides
-    rows: int = 4
-    length: int = 512
-    prompt: int = 64
-    new_tokens: int = 128
-    generate_rows: tuple[int, ...] = (1, 16)
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    clip_norm: float = 1.0
-    checked_steps: int = 3
-    seed: int = 0
+RESULT = {"small": RESULTS / "llama_vs_transformers.json", "issue": RESULTS / "llama_vs_transformers_issue.json"}
 
 
 class Worker:
@@ -172,13 +150,14 @@ def summary(seconds: dict[str, dict[str, list[float]]], setting: Setting) -> dic
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--setting", choices=SETTINGS, default="small", help="issue: dim 512, 8 layers, vocabulary 32k")
     parser.add_argument("--peer-python", default=".venv-peers/bin/python", help="has torch and transformers")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--steps", type=int, default=3, help="training steps a turn")
     parser.add_argument("--threads", type=int, default=2, help="cores of both sides")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, help="default: a file of the setting under benchmarks/results")
     args = parser.parse_args()
-    setting, began = Setting(), time.perf_counter()
+    setting, began = SETTINGS[args.setting], time.perf_counter()
     machine = hardware()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -187,13 +166,16 @@ def main() -> int:
             ours, theirs = start(args.peer_python, setting, args.threads, folder)
             workers = [ours, theirs]
             agreement = check(ours, theirs, folder)
+            machines = [Machine.measure(args.threads)]
             seconds = measure((ours, theirs), setting, args.rounds, args.steps)
+            machines.append(Machine.measure(args.threads))
             about = {worker.name: worker.ask("about") for worker in workers}
         finally:
             for worker in workers:
                 worker.close()
     result = {
         **summary(seconds, setting),
+        "decoding_bounds": decoding_report(setting, machines, seconds),
         "ratio_is": "tokens per second of mio_jax over those of transformers, medians",
         "agreement": agreement,
         "setting": dataclasses.asdict(setting),
@@ -204,7 +186,8 @@ def main() -> int:
     for name, ratio in result["ratios"].items():
         rates = {worker: m["tokens_per_second"] for worker, m in result["measurements"][name].items()}
         print(f"{name:<18} {ratio:6.2f}x   " + "   ".join(f"{w} {r:,.0f} tokens/s" for w, r in rates.items()))
-    write_result(result, args.out)
+    print(f"decoding bounds    {json.dumps(result['decoding_bounds'])}")
+    write_result(result, args.out or RESULT[args.setting])
     return 0
 
 

@@ -20,14 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.llama_vs_transformers import Setting, Worker
+from benchmarks.llama_settings import SETTINGS, Setting
+from benchmarks.llama_vs_transformers import Worker
 from benchmarks.output import RESULTS, hardware, run, write_result
 from mio_jax.errors import MioError
 
 RESULT = RESULTS / "train_step_floor.json"
-SETTING = Setting(
-    vocab_size=32_000, dim=512, depth=8, heads=8, kv_heads=8, head_dim=64, mlp_dim=1408, init_std=0.02, rows=2
-)
+SETTING = SETTINGS["issue"]
 
 
 def start(setting: Setting, threads: int, folder: Path) -> list[Worker]:

@@ -101,7 +101,8 @@ def decoding_params(laid: Laid) -> tuple[Any, Any]:
     A table that the mesh does not divide keeps its padding here: logits have a few places more than the model's.
     """
     plan = laid.plan
-    graphdef, variables = split(jax.eval_shape(lambda p: apply(plan.graphdef, p).for_decoding(), plan.shapes))
+    with jax.set_mesh(laid.mesh):  # the arrangement depends on the device
+        graphdef, variables = split(jax.eval_shape(lambda p: apply(plan.graphdef, p).for_decoding(), plan.shapes))
     shapes = to_pure_dict(variables)
     return graphdef, place_params(axes_of(variables), shapes, laid.mesh, plan.rules)
 

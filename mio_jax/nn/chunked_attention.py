@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+from mio_jax.nn.base import platform
 from mio_jax.nn.remat import ATTENTION
 
 NEG = -1e30  # score of a forbidden pair; finite, so that rows which see nothing have finite gradients
@@ -41,6 +42,16 @@ def _fold(x: jax.Array, start: int, stop: int) -> jax.Array:
     """Queries [start, stop) of [B, G, R, T, K] as rows of one matrix for each kv head: [B, G, R * n, K]."""
     batch, groups, share, _, width = x.shape
     return x[:, :, :, start:stop].reshape(batch, groups, share * (stop - start), width)
+
+
+def _turned(x: jax.Array) -> jax.Array:
+    """[B, G, n, K] -> [B, G, K, n], the first factor of a product that sums over queries.
+
+    On the CPU, the fast matrix product needs the summed axis of the first factor last; the barrier keeps XLA from
+    taking the transposition into the product.
+    """
+    turned = x.swapaxes(2, 3)
+    return jax.lax.optimization_barrier(turned) if platform() == "cpu" else turned
 
 
 def _masked_scores(
@@ -98,9 +109,9 @@ def _forward(
         out = _product("bgqs,bgsk->bgqk", rows, v[:, :, seen]).reshape(*p.shape[:-1], width)
         outs.append((out / total).astype(q.dtype))
         lses.append(top + jnp.log(total))
-    out, lse = (checkpoint_name(jnp.concatenate(x, axis=3), ATTENTION) for x in (outs, lses))
-    merged = out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
-    return merged, (q, k, v, out, lse, segments, prefix)
+    out = jnp.concatenate(outs, axis=3).transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
+    out, lse = (checkpoint_name(x, ATTENTION) for x in (out, jnp.concatenate(lses, axis=3)))
+    return out, (q, k, v, out, lse, segments, prefix)
 
 
 def _backward(
@@ -108,9 +119,10 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array, np.ndarray | None, np.ndarray | None]:
     q, k, v, out, lse, segments, prefix = kept
     batch, groups, share, length, width = q.shape
+    delta = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1)
+    delta = delta.reshape(batch, length, groups, share, 1).transpose(0, 2, 3, 1, 4)
     d_out = d_out.reshape(batch, length, groups, share, width).transpose(0, 2, 3, 1, 4)
-    delta = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(axis=-1, keepdims=True)
-    d_k, d_v = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    d_k, d_v = (jnp.zeros((batch, groups, width, length), jnp.float32) for _ in "kv")
     d_qs = []
     for start, stop in query_blocks(length):
         seen, block = _seen(stop, length, prefix, causal), slice(start, stop)
@@ -120,14 +132,14 @@ def _backward(
         d_p = _product("bgqk,bgsk->bgqs", g, v[:, :, seen]).reshape(p.shape)
         rows = (batch, groups, -1, p.shape[-1])
         d_s = (p * (d_p - delta[:, :, :, block])).astype(q.dtype).reshape(rows)
-        d_v = d_v.at[:, :, seen].add(_product("bgqs,bgqk->bgsk", p.astype(g.dtype).reshape(rows), g))
-        d_k = d_k.at[:, :, seen].add(_product("bgqs,bgqk->bgsk", d_s, _fold(q, start, stop)))
+        d_v = d_v.at[..., seen].add(_product("bgkq,bgqs->bgks", _turned(g), p.astype(g.dtype).reshape(rows)))
+        d_k = d_k.at[..., seen].add(_product("bgkq,bgqs->bgks", _turned(_fold(q, start, stop)), d_s))
         d_qs.append(_product("bgqs,bgsk->bgqk", d_s, k[:, :, seen]).reshape(*p.shape[:-1], width))
     scale = width**-0.5
     d_q = (jnp.concatenate(d_qs, axis=3) * scale).astype(q.dtype)
     d_q = d_q.transpose(0, 3, 1, 2, 4).reshape(batch, length, groups * share, width)
-    d_k = (d_k * scale).astype(k.dtype).transpose(0, 2, 1, 3)
-    d_v = d_v.astype(v.dtype).transpose(0, 2, 1, 3)
+    d_k = (d_k * scale).astype(k.dtype).transpose(0, 3, 1, 2)
+    d_v = d_v.astype(v.dtype).transpose(0, 3, 1, 2)
     nothing = [None if x is None else np.zeros(x.shape, jax.dtypes.float0) for x in (segments, prefix)]
     return d_q, d_k, d_v, nothing[0], nothing[1]
 

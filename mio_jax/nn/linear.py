@@ -45,31 +45,42 @@ def weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(product(g, x)).T
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _linear(x: jax.Array, w: jax.Array, quantize: str) -> jax.Array:
-    return _forward_product(x, w, quantize)
-
-
-_linear.defvjp(
-    lambda x, w, quantize: (_forward_product(x, w, quantize), (x, w)),
-    lambda quantize, kept, g: (
-        input_gradient(g, kept[1], quantize),
-        weight_gradient(kept[0], g).astype(kept[1].dtype),
-    ),
-)
-
-
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def linear(x: jax.Array, w: jax.Array, inputs: int = 1, quantize: str = "none") -> jax.Array:
     """x w in x's dtype, contracting the last `inputs` axes of x with the first of w.
 
     [..., *ins] and [*ins, *outs] -> [..., *outs]. The gradient to w is accumulated in float32. `quantize`: "none", or
     the type of `mio_jax.nn.quantized` that the product and the gradient to x run in.
     """
-    ins, outs = w.shape[:inputs], w.shape[inputs:]
-    lead = x.shape[: x.ndim - inputs]
-    assert x.shape[len(lead) :] == ins, (x.shape, w.shape)
-    matrix = (math.prod(ins), math.prod(outs))
-    return _linear(x.reshape(*lead, matrix[0]), w.reshape(matrix), quantize).reshape(*lead, *outs)
+    return _linear_forward(x, w, inputs, quantize)[0]
+
+
+def _matrices(x: jax.Array, w: jax.Array, inputs: int) -> tuple[jax.Array, jax.Array]:
+    """[..., *ins] and [*ins, *outs] -> [..., D] and [D, F]."""
+    lead, width = x.shape[: x.ndim - inputs], math.prod(w.shape[:inputs])
+    assert x.shape[len(lead) :] == w.shape[:inputs], (x.shape, w.shape)
+    return x.reshape(*lead, width), w.reshape(width, -1)
+
+
+def _linear_forward(
+    x: jax.Array, w: jax.Array, inputs: int, quantize: str
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    flat, matrix = _matrices(x, w, inputs)
+    # Both are kept as they came: a reshaped weight, or another's result, a scan over layers would store once more.
+    return _forward_product(flat, matrix, quantize).reshape(*flat.shape[:-1], *w.shape[inputs:]), (x, w)
+
+
+def _linear_backward(
+    inputs: int, quantize: str, kept: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, w = kept
+    flat, matrix = _matrices(x, w, inputs)
+    g = g.reshape(*flat.shape[:-1], matrix.shape[1])
+    d_x = input_gradient(g, matrix, quantize).reshape(x.shape)
+    return d_x, weight_gradient(flat, g).reshape(w.shape).astype(w.dtype)
+
+
+linear.defvjp(_linear_forward, _linear_backward)
 
 
 def _silu_parts(gate: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -18,10 +18,11 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.nn.base import constrain, platform
 
-# Float32 logits held at once on each device, where the caller leaves the block size open. On a CPU they should stay in
-# the cache; elsewhere blocks should be large enough to keep the device busy.
-LOGITS_BYTES = {"cpu": 8 << 20}
-LOGITS_BYTES_ELSEWHERE = 256 << 20
+# Float32 logits held at once on each device, where the caller leaves the block size open: large enough to keep a device
+# busy. On a CPU they should stay in the cache; but every block reads the table and adds to its gradient, so that blocks
+# of fewer tokens than twice the table's width would move more of the table than of the logits.
+LOGITS_BYTES = 256 << 20
+CACHE_BYTES = 8 << 20
 
 
 class Blocks(NamedTuple):
@@ -33,16 +34,19 @@ class Blocks(NamedTuple):
     used: jax.Array  # int32 scalar
 
 
-def tokens_per_block(vocab_size: int) -> int:
+def tokens_per_block(vocab_size: int, dim: int) -> int:
     """How many tokens (over all devices of the mesh in force) may have their logits in memory together."""
     mesh = jax.sharding.get_abstract_mesh()
     devices = 1 if mesh.empty else mesh.size
-    return max(1, devices * LOGITS_BYTES.get(platform(), LOGITS_BYTES_ELSEWHERE) // (4 * vocab_size))
+    tokens = LOGITS_BYTES // (4 * vocab_size)
+    if platform() == "cpu":
+        tokens = min(tokens, max(CACHE_BYTES // (4 * vocab_size), 2 * dim))
+    return max(1, devices * tokens)
 
 
-def count_blocks(rows: int, length: int, vocab_size: int, block_size: int | None = None) -> int:
-    """How many blocks rows of `length` tokens are cut into, on the mesh in force."""
-    most = max(1, (block_size or tokens_per_block(vocab_size)) // rows)
+def count_blocks(rows: int, length: int, vocab_size: int, dim: int, block_size: int | None = None) -> int:
+    """How many blocks rows of `length` tokens are cut into, on the mesh in force; the table is [vocab_size, dim]."""
+    most = max(1, (block_size or tokens_per_block(vocab_size, dim)) // rows)
     return -(-length // most)
 
 
@@ -71,7 +75,7 @@ def blocked_cross_entropy(
     if block_size is not None and block_size < 1:
         raise MioError(f"block_size of the cross-entropy is {block_size}; it must be positive")
     rows, length, _ = hidden.shape
-    width = -(-length // count_blocks(rows, length, table.shape[0], block_size))
+    width = -(-length // count_blocks(rows, length, *table.shape, block_size))
     table = constrain(table, "vocab", None)  # gathered once, not once a block
     total, losses = _summed(hidden, table, targets, jax.lax.stop_gradient(weights), z_loss, width)
     return total, jax.lax.stop_gradient(losses)

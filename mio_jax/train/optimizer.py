@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from mio_jax.config import OptimConfig
@@ -47,9 +48,14 @@ class Optimizer:
         """A fresh state for all the parameters of a model, of which frozen ones have none."""
         return self.transformation.init(self.trainable(params))
 
-    def update(self, gradient: Any, state: Any, part: Any, rate: jax.Array | float) -> tuple[Any, Any]:
-        """(what to subtract from the trainable `part`, new state) at learning rate `rate`, a float32 scalar."""
-        return self.transformation.update(gradient, state, part, rate=rate)
+    def update(
+        self, gradient: Any, state: Any, part: Any, rate: jax.Array | float, norm: jax.Array | None = None
+    ) -> tuple[Any, Any]:
+        """(what to subtract from the trainable `part`, new state) at learning rate `rate`, a float32 scalar.
+
+        `norm`: the global norm of `gradient`, where the caller has it already.
+        """
+        return self.transformation.update(gradient, state, part, rate=rate, norm=norm)
 
 
 def decay_mask(axes: Any) -> Any:
@@ -79,7 +85,7 @@ def make_optimizer(optim: OptimConfig, axes: dict[str, Any]) -> Optimizer:
     trained = tuple(path for path, group in groups.items() if not group.frozen) if frozen else None
     own = pick(axes, trained) if trained is not None else axes
     rates = {path: group.rate for path, group in groups.items()}
-    clip = [optax.clip_by_global_norm(optim.clip_norm)] if optim.clip_norm > 0 else []
+    clip = [clip_to(optim.clip_norm)] if optim.clip_norm > 0 else []
     if optim.optimizer == "adafactor":
         transformation = _adafactor(optim, own, clip, rates)
     else:
@@ -88,6 +94,24 @@ def make_optimizer(optim: OptimConfig, axes: dict[str, Any]) -> Optimizer:
         decay = optax.add_decayed_weights(optim.weight_decay, mask=decay_mask(own))
         transformation = _at_rate(optax.chain(*clip, update, decay), rates)
     return Optimizer(optim, axes, transformation, trained)
+
+
+def clip_to(most: float) -> optax.GradientTransformationExtraArgs:
+    """Scales updates down to a global norm of at most `most`; it adds nothing to the state.
+
+    Like `optax.clip_by_global_norm`, but with one factor for all of them: a product by a number is made again by
+    whoever reads it, where a quotient and a choice are written to memory first. `norm` is the updates' own, if known.
+    """
+
+    def update(
+        updates: Any, state: Any, params: Any = None, *, norm: jax.Array | None = None, **extra: Any
+    ) -> tuple[Any, Any]:
+        del params, extra
+        norm = optax.tree_utils.tree_norm(updates) if norm is None else norm
+        factor = jnp.where(norm < most, 1.0, most / norm)
+        return jax.tree.map(lambda u: (u * factor).astype(u.dtype), updates), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
 def _adafactor(
@@ -127,9 +151,12 @@ def _muon(optim: OptimConfig, axes: dict[str, Any], adam: optax.GradientTransfor
 
 def _at_rate(inner: optax.GradientTransformation, factors: dict[Path, float]) -> optax.GradientTransformationExtraArgs:
     """`inner` times `rate` times each parameter's factor; it adds nothing to the state."""
+    inner = optax.with_extra_args_support(inner)
 
-    def update(gradient: Any, state: Any, params: Any = None, *, rate: jax.Array) -> tuple[Any, Any]:
-        updates, state = inner.update(gradient, state, params)
+    def update(
+        gradient: Any, state: Any, params: Any = None, *, rate: jax.Array, norm: jax.Array | None = None
+    ) -> tuple[Any, Any]:
+        updates, state = inner.update(gradient, state, params, norm=norm)
 
         def scaled(path: Path, update: jax.Array) -> jax.Array:
             return (rate if factors[path] == 1.0 else rate * factors[path]) * update

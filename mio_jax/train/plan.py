@@ -95,7 +95,8 @@ def compile_train(config: RunConfig, stage: StageConfig, topology: Topology, lai
     batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for name, dtype in BATCH.items()}
     rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
     with jax.set_mesh(mesh):
-        trips = count_blocks(part, config.data.length, laid.spec.vocab_size)
+        sizes = laid.recipe.model_sizes(laid.spec)
+        trips = count_blocks(part, config.data.length, sizes.vocab_size, sizes.output_dim)
     program = compile_for(topology, mesh, step, abstract, batch, rate, trips=trips)
     rest = {name: value for name, value in abstract.items() if name != "params"}
     own = topology.chip.devices

@@ -38,11 +38,13 @@ def make_step(plan: Plan, optimizer: Optimizer, loss: Loss, abstract: State, mic
         places = shardings_of(optimizer.trainable(plan.params))
         with rules_in_force(plan.rules):  # in force while this is traced
             total, sums, gradient = summed_gradient(summed, old, batch, micro_batches, places)
-        gradient = jax.tree.map(lambda g: (g / _at_least_some(sums["weight"])).astype(g.dtype), gradient)
+        weight = _at_least_some(sums["weight"])
+        norm = optax.tree_utils.tree_norm(gradient) / weight  # of what is in memory already; the quotients never are
+        gradient = jax.tree.map(lambda g: (g / weight).astype(g.dtype), gradient)
         resting = fetch(state["opt_state"], abstract["opt_state"])
-        updates, opt_state = optimizer.update(gradient, resting, old, rate)
+        updates, opt_state = optimizer.update(gradient, resting, old, rate, norm)
         new = jax.tree.map(lambda p, u: (p - u).astype(p.dtype), old, updates)
-        metrics = {"loss": total / _at_least_some(sums["weight"]), "grad_norm": optax.tree_utils.tree_norm(gradient)}
+        metrics = {"loss": total / weight, "grad_norm": norm}
         after = {"opt_state": opt_state}
         if "ema" in state:
             d = optim.ema_decay

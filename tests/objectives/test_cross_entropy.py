@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mio_jax.errors import MioError
-from mio_jax.objectives.cross_entropy import blocked_cross_entropy, count_blocks
+from mio_jax.objectives.cross_entropy import blocked_cross_entropy, count_blocks, tokens_per_block
 from tests import reference
 
 ROWS, LENGTH, DIM, VOCAB = 3, 7, 5, 11
@@ -94,9 +94,16 @@ def test_logits_of_the_whole_batch_never_exist() -> None:
 
 
 def test_blocks_of_a_row_are_counted_as_they_are_cut() -> None:
-    assert count_blocks(rows=2, length=10, vocab_size=7, block_size=4) == 5  # two tokens of each row
-    assert count_blocks(rows=8, length=10, vocab_size=7, block_size=4) == 10  # never less than one
-    assert count_blocks(rows=1, length=10, vocab_size=7, block_size=100) == 1
+    assert count_blocks(rows=2, length=10, vocab_size=7, dim=3, block_size=4) == 5  # two tokens of each row
+    assert count_blocks(rows=8, length=10, vocab_size=7, dim=3, block_size=4) == 10  # never less than one
+    assert count_blocks(rows=1, length=10, vocab_size=7, dim=3, block_size=100) == 1
+
+
+def test_a_block_on_a_cpu_fits_its_cache_or_is_twice_as_long_as_the_table_is_wide() -> None:
+    assert tokens_per_block(vocab_size=4096, dim=64) == (8 << 20) // (4 * 4096)
+    assert tokens_per_block(vocab_size=32_000, dim=512) == 1024
+    assert tokens_per_block(vocab_size=1 << 20, dim=512) == 64  # never more logits than elsewhere
+    assert tokens_per_block(vocab_size=1 << 30, dim=512) == 1
 
 
 def test_a_block_needs_a_token() -> None:

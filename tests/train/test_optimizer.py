@@ -12,7 +12,7 @@ import pytest
 
 from mio_jax.config import DataConfig, GuardConfig, OptimConfig, RunConfig, StageConfig
 from mio_jax.errors import MioError
-from mio_jax.train.optimizer import decay_mask, learning_rate, make_optimizer
+from mio_jax.train.optimizer import clip_to, decay_mask, learning_rate, make_optimizer
 
 AXES = {
     "embed": ("vocab", "embed"),
@@ -148,3 +148,21 @@ def test_no_clipping_at_zero() -> None:
     optimizer = make_optimizer(OptimConfig(clip_norm=0.0, weight_decay=0.0), axes)
     _, state = optimizer.update(big, optimizer.init(big), big, 1.0)
     np.testing.assert_allclose(state[0].mu["w"], 10.0, rtol=1e-5)  # (1 - b1) * gradient, whole
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("known", [True, False])
+def test_clipping_equals_that_of_optax(scale: float, known: bool) -> None:
+    updates = {"a": jnp.asarray([[3.0, -4.0]]) * scale, "b": jnp.asarray([12.0]) * scale}
+    norm = jnp.float32(13.0 * scale) if known else None
+    mine, theirs = clip_to(1.5), optax.clip_by_global_norm(1.5)
+    clipped, state = mine.update(updates, mine.init(updates), norm=norm)
+    wanted, their_state = theirs.update(updates, theirs.init(updates))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), clipped, wanted)
+    assert state == their_state  # checkpoints of the one are restored into the other
+
+
+def test_clipping_keeps_the_dtype() -> None:
+    clipped, _ = clip_to(1.0).update({"w": jnp.full(4, 8.0, jnp.bfloat16)}, optax.EmptyState())
+    assert clipped["w"].dtype == jnp.bfloat16
+    np.testing.assert_allclose(clipped["w"].astype(jnp.float32), 0.5, rtol=1e-2)
