@@ -6,6 +6,7 @@ Shape letters: B batch, T tokens of a row, D model width, H heads, K head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp

@@ -132,5 +132,5 @@ def restore(inputs: np.ndarray, targets: np.ndarray, sentinels: Sequence[int]) -
     at = 0
     for hole, span in zip(holes, spans, strict=True):
         pieces += [inputs[at:hole], span[1:]]
-        at = hole + 1
+        at = int(hole) + 1
     return np.concatenate([*pieces, inputs[at:]])
