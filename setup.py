@@ -24,9 +24,9 @@ CORE = [
     "numpy>=2.0,<3",
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",
+    "protobuf>=5,<8",  # the edits of a SentencePiece model
     "safetensors>=0.6,<1",
     "sentencepiece>=0.2.1,<0.3",
-    "protobuf>=5,<8",  # the edits of a SentencePiece model
     "tensorstore>=0.1.80,<0.2",
 ]
 
