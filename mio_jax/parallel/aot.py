@@ -41,7 +41,7 @@ class Program:
       flops: of matrix products, in kernels too. compiler_flops: as the compiler counts them, bodies of loops once.
       compiler_seconds: the compiler's `optimal_seconds`, bodies of loops once, no kernels; None if it gives none.
       seconds: `compiler_seconds` corrected for loops, and `kernel_seconds`.
-      kernel_seconds: of hand-written kernels, which the compiler does not judge: our own sum, see `Topology`.
+      kernel_seconds: of hand-written kernels, which the compiler does not judge: our own sum, see `Chip.kernel_share`.
       exchange_seconds: of all collectives, at the full rate of all links; `blocking_seconds`: of those during which
         the compiler found nothing else to do.
       collectives: by kind; bytes that one chip sends.
@@ -183,14 +183,15 @@ def read(compiled: Any, topology: Topology, devices: int, trips: int) -> Program
 
 
 def _optimal_seconds(told: dict[str, Any], counted: Cost) -> float | None:
-    """The compiler's own estimate, bodies of loops once; None where it gives none.
+    """The compiler's own estimate, bodies of loops once, kernels left out; None where it gives none.
 
     Its sum holds -1 s for every instruction that it cannot judge. These are given back; what is left is believed only
-    if it is near the sum by its rule.
+    if it is near the sum by its rule. Of kernels it holds the memory traffic, which is taken out.
     """
     optimal = told.get("optimal_seconds")
     if optimal is None:
         return None
-    given = float(optimal) + counted.unjudged
+    given = float(optimal) + counted.unjudged - counted.kernel_traffic_once
     near = counted.seconds_once / 2 < given < 2 * counted.seconds_once
-    return given if given > 0 and (near or not counted.unjudged) else None
+    mended = counted.unjudged or counted.kernels
+    return given if given > 0 and (near or not mended) else None

@@ -156,7 +156,7 @@ def parse(text: str, dynamic_trips: int = 1) -> Module:
     """Reads the text of a compiled program. Raises MioError if it has no entry computation."""
     module = Module(dynamic_trips=dynamic_trips)
     current: Computation | None = None
-    for line in text.splitlines():
+    for line in _lines(text):
         header = _HEADER.match(line) if not line.startswith(" ") else None
         if header:
             current = module.computations[header[2]] = {}
@@ -170,6 +170,18 @@ def parse(text: str, dynamic_trips: int = 1) -> Module:
     if not module.entry:
         raise MioError("compiled program: the text has no entry computation")
     return module
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines; an instruction that a kernel's metadata breaks off goes on until its braces close."""
+    pending = ""
+    for line in text.splitlines():
+        line, pending = pending + line, ""
+        broken = _START.match(line) and (line.endswith("{") or "kernel_metadata={" in line)
+        if broken and line.count("{") > line.count("}"):
+            pending = line
+        else:
+            yield line
 
 
 def _instruction(name: str, root: bool, text: str) -> Instruction:

@@ -56,6 +56,7 @@ class Cost:
     flops: of matrix products. bytes: to and from HBM. seconds: see the module; like the compiler's, it takes every
     array to lie in HBM. FLOPs and seconds without kernels.
     kernels: hand-written kernels whose work is known, by name. unknown: custom calls whose work is not, by target.
+    kernel_traffic_once: seconds of the kernels' memory traffic, which is all that the compiler counts of them.
     unjudged: instructions for each of which the compiler's own sum holds -1 s.
     """
 
@@ -68,6 +69,7 @@ class Cost:
     synchronous_bytes: float = 0.0  # of collectives during which the device can do nothing else
     kernels: dict[str, Kernel] = field(default_factory=lambda: defaultdict(Kernel))
     unknown: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    kernel_traffic_once: float = 0.0
     unjudged: int = 0
 
 
@@ -91,8 +93,9 @@ def cost(module: Module, rates: Rates, devices: int) -> Cost:
                 continue
             if found := kernel_flops(computation, instruction):
                 own, flops = found
-                moved = hbm_bytes(module, computation, instruction, spaces=None)
-                out.kernels[own].add(times, flops, max(flops / rates.kernels, moved / rates.bandwidth))
+                moving = hbm_bytes(module, computation, instruction, spaces=None) / rates.bandwidth
+                out.kernels[own].add(times, flops, max(flops / rates.kernels, moving))
+                out.kernel_traffic_once += moving
                 out.bytes += times * hbm_bytes(module, computation, instruction)
                 continue
             out.unknown[name] += times

@@ -120,6 +120,12 @@ def test_what_the_compiler_cannot_judge_is_given_back(
     assert found == (None if believed is None else pytest.approx(believed))
 
 
+def test_the_traffic_of_kernels_leaves_the_compilers_estimate() -> None:
+    counted = Cost(seconds_once=0.09, kernel_traffic_once=0.02)
+    counted.kernels["k"].add(1, 1e12, 0.5)
+    assert aot._optimal_seconds({"optimal_seconds": 0.12}, counted) == pytest.approx(0.1)
+
+
 def test_without_the_compiler_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MioError, match="needs the TPU compiler of the `tpu` extra: pip install"):

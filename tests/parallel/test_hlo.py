@@ -168,6 +168,38 @@ def test_what_is_fetched_ahead_is_read_and_written_once() -> None:
     assert counted.seconds == pytest.approx((2 * whole + 4 * part) / RATES.bandwidth)
 
 
+# As the TPU compiler writes splash attention: metadata of the kernel breaks the line. 2 rows, 8 heads on 4 key heads.
+KERNEL = r"""HloModule jit_kernel
+
+ENTRY %main (p0: s8[1,6,6], p1: bf16[2,8,3072,128], p2: bf16[2,4,3072,128]) -> bf16[2,8,3072,128] {
+  %p0 = s8[1,6,6]{2,1,0} parameter(0)
+  %p1 = bf16[2,8,3072,128]{3,2,1,0} parameter(1)
+  %p2 = bf16[2,4,3072,128]{3,2,1,0} parameter(2)
+  %k.1 = bf16[2,8,3072,128]{3,2,1,0} custom-call(%p0, %p0, %p1, %p2, %p2), custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\"block_q_dq\": 512, \"block_kv_dq\": 512, \"q_layout\": 1}"
+}}, metadata={op_name="jit(f)/splash_mha_dq_segmented_no_residuals/pallas_call"}
+  %k.2 = bf16[2,8,3072,128]{3,2,1,0} custom-call(%p1, %p2, %p2), custom_call_target="tpu_custom_call", frontend_attributes={kernel_metadata={
+"xprof_metadata":"{\"block_q\": 512, \"block_kv\": 512, \"block_kv_compute\": 512}"
+}}, metadata={op_name="jit(f)/splash_mha_fwd_segmented_residuals/pallas_call"}
+  %k.3 = bf16[2,8,3072,128]{3,2,1,0} custom-call(%p1), custom_call_target="tpu_custom_call"
+  ROOT %r = bf16[2,8,3072,128]{3,2,1,0} copy(%k.1)
+}
+"""
+
+
+def test_attention_kernels_are_counted_by_the_blocks_that_they_visit() -> None:
+    counted = cost(parse(KERNEL), Rates(flops=1e12, bandwidth=1e15, kernels=1e9), devices=1)
+    a_product = 2.0 * 2 * 8 * 128  # FLOPs of one pair of tokens, over rows and heads
+    causal, whole = 21 * 512 * 512, 3072 * 3072  # of 36 blocks, 21 touch the lower triangle
+    backward = counted.kernels["splash_mha_dq_segmented_no_residuals"]
+    forward = counted.kernels["splash_mha_fwd_segmented_residuals"]
+    assert (backward.count, backward.flops) == (1, 3 * a_product * causal)
+    assert (forward.count, forward.flops) == (1, 2 * a_product * whole)
+    assert backward.seconds == pytest.approx(backward.flops / 1e9)
+    assert (counted.flops, dict(counted.unknown)) == (0, {"tpu_custom_call": 1})  # the third kernel is nobody we know
+    assert 0 < counted.kernel_traffic_once < forward.seconds
+
+
 @pytest.mark.parametrize(
     ("attributes", "size"),
     [
