@@ -26,6 +26,7 @@ CORE = [
     "orbax-checkpoint>=0.12.8,<0.13",
     "safetensors>=0.6,<1",
     "sentencepiece>=0.2.1,<0.3",
+    "tensorstore>=0.1.80,<0.2",
 ]
 
 DATA = [

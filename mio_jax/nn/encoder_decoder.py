@@ -14,19 +14,8 @@ import jax.numpy as jnp
 
 from mio_jax.nn.base import Module, constrain
 from mio_jax.nn.cache import KVCache
-from mio_jax.nn.layers import (
-    Angles,
-    Context,
-    Layer,
-    LayerSpec,
-    Patterns,
-    Remembered,
-    Row,
-    make_layers,
-    remember,
-    run_layers,
-    unstack,
-)
+from mio_jax.nn.layer_parts import Angles, Context, LayerSpec, Row
+from mio_jax.nn.layers import Layer, Patterns, Remembered, make_layers, remember, run_layers, unstack
 from mio_jax.nn.norms import RMSNorm
 
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.nn.base import Module, constrain, param
-from mio_jax.nn.layers import Context, LayerSpec, Row, make_layers, run_layers
+from mio_jax.nn.layer_parts import Context, LayerSpec, Row
+from mio_jax.nn.layers import make_layers, run_layers
 from mio_jax.nn.norms import RMSNorm
 
 
@@ -21,7 +22,7 @@ class ResamplerSpec:
 
     Attributes:
       latents: how many there are.
-      qk: "rms" (QK-norm) or "cosine" (scaled cosine), see `mio_jax.nn.layers.LayerSpec`.
+      qk: "rms" (QK-norm) or "cosine" (scaled cosine), see `mio_jax.nn.layer_parts.LayerSpec`.
       mlp: activation.
     """
 

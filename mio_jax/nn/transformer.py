@@ -15,7 +15,8 @@ from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS
 from mio_jax.nn.base import List, Module, constrain, param
 from mio_jax.nn.cache import KVCache
-from mio_jax.nn.layers import Layer, LayerSpec, Row, make_layers, run_layers, unstack
+from mio_jax.nn.layer_parts import LayerSpec, Row
+from mio_jax.nn.layers import Layer, make_layers, run_layers, unstack
 from mio_jax.nn.norms import RMSNorm
 from mio_jax.nn.remat import REMAT_POLICIES
 from mio_jax.nn.rotary import rotary_angles

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.nn.base import Module, constrain, param, zeros
-from mio_jax.nn.layers import LayerSpec, Row, make_layers, run_layers, slice_layers
+from mio_jax.nn.layer_parts import LayerSpec, Row
+from mio_jax.nn.layers import make_layers, run_layers, slice_layers
 from mio_jax.nn.linear import linear
 from mio_jax.nn.norms import LayerNorm
 
@@ -28,7 +29,7 @@ class ViTSpec:
       positions: rows of the learned position table, those of the extra tokens first.
       pre_norm: a norm before the first layer.
       patch_bias: the map of patches has a bias.
-      mlp: activation, see `mio_jax.nn.layers.LayerSpec`.
+      mlp: activation, see `mio_jax.nn.layer_parts.LayerSpec`.
     """
 
     patch_dim: int

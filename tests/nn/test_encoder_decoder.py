@@ -15,7 +15,8 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import Module
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.encoder_decoder import CrossDecoder, Embedded, Encoder, join
-from mio_jax.nn.layers import LayerSpec, Patterns
+from mio_jax.nn.layer_parts import LayerSpec
+from mio_jax.nn.layers import Patterns
 from mio_jax.nn.rotary import grid_angles, rotary_angles
 
 DIM, HEADS, KV = 16, 2, 8

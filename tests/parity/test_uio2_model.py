@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from mio_jax.recipes.unified_io2.loss import loss
+from mio_jax.recipes.unified_io2.loss import summed_means
 from mio_jax.recipes.unified_io2.spec import TARGETS
 from tests.parity.uio2 import NAME, Fixtures, assert_close, batch_of, erf, rows_of
 
@@ -38,16 +38,17 @@ def forward(model: Any, batch: dict[str, jax.Array]) -> dict[str, Any]:
     inputs, targets = model.embed_inputs(batch), model.embed_targets(batch)
     encoded = model.encode(inputs)
     decoded = model.decoder(targets.row, encoded, inputs, patterns=model.patterns(batch, targets))
-    total, sums = loss(model, batch, z_loss=Z_LOSS)
+    states = targets.split(decoded)
+    total, sums = summed_means(model, states, targets.said, z_loss=Z_LOSS)
     return {
         "inputs": inputs,
         "row": targets.row,
         "said": targets.said,
         "encoder_hidden": encoded,
         "decoder_hidden": decoded,
-        "logits": {name: model.logits(name, part) for name, part in targets.split(decoded).items()},
+        "logits": {name: model.logits(name, part) for name, part in states.items()},
         "total": total,
-        "without_z": loss(model, batch)[1],
+        "without_z": summed_means(model, states, targets.said)[1],
         "sums": sums,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import pytest
 from mio_jax.nn.base import apply, init_params, split_model
 from mio_jax.nn.resampler import Resampler
 from mio_jax.recipes.unified_io2.checkpoint import _resampler, export_params, import_params, published_tensors
+from mio_jax.recipes.unified_io2.model import UnifiedIO2
 from mio_jax.recipes.unified_io2.names import make_leaves, put, resampler_entries
 from mio_jax.recipes.unified_io2.patterns import code_patterns, grid_patterns, shown
 from mio_jax.recipes.unified_io2.positions import code_angles, history_angles, patch_angles, text_angles
@@ -34,16 +36,20 @@ def test_feature_extractors(fixtures: Fixtures) -> None:
         seen.add(name)
         assert_close(ours, arrays[name], mask, what=name)
 
-    for medium, kind in (("image", "vit"), ("audio", "ast")):
+    def features(model: UnifiedIO2, port: UnifiedIO2, batch: dict[str, jax.Array], medium: str) -> tuple[Any, ...]:
+        vit, name = getattr(model, f"{medium}_features"), f"input_{medium}"
         patches, mask, ids = (batch[f"inputs/{medium}/{x}"] for x in ("input", "mask", "pos_ids"))
-        features = getattr(model, f"{medium}_features")
-        last, second = jax.jit(lambda f, *a, m=medium: f(m, *a))(features, patches, mask.astype(bool), ids)
-        check(f"{medium}_{kind}_last", last, mask)
-        check(f"{medium}_{kind}_second", second, mask)
-        check(f"{medium}_embed", getattr(model, f"input_{medium}")(batch, features).states, mask)
-        for suffix, spec in (("", erf(fixtures.spec)), (".jax", fixtures.spec)):
-            one = fixtures.model(spec)
-            history = jax.jit(lambda f, b, v: f(b, v))(getattr(one, f"input_{medium}_history"), batch, features)
+        histories = [getattr(m, f"{name}_history")(batch, vit) for m in (port, model)]
+        return vit(medium, patches, mask.astype(bool), ids), getattr(model, name)(batch, vit), histories
+
+    run = jax.jit(features, static_argnames="medium")
+    for medium, kind in (("image", "vit"), ("audio", "ast")):
+        mask = batch[f"inputs/{medium}/mask"]
+        states, embedded, histories = run(model, fixtures.model(erf(fixtures.spec)), batch, medium=medium)
+        for which, ours in zip(("last", "second"), states, strict=True):
+            check(f"{medium}_{kind}_{which}", ours, mask)
+        check(f"{medium}_embed", embedded.states, mask)
+        for suffix, history in zip(("", ".jax"), histories, strict=True):
             check(f"{medium}_history_embed{suffix}", history.states, history.mask)
         assert np.array_equal(history.mask, arrays[f"{medium}_history_mask"])
         check(f"{medium}_history_position_embed", rows_of(history.angles), history.mask)

@@ -24,6 +24,7 @@ from mio_jax.nn.vit import ViTSpec
 from mio_jax.recipes.unified_io2.names import TOKENIZERS, Leaf, get, leaves_of, put, t5x_name
 from mio_jax.recipes.unified_io2.spec import UnifiedIO2Spec
 from mio_jax.recipes.weights import Planned, Stored, check_shapes, open_weights, strip_rows, write_weights
+from mio_jax.recipes.weights_t5x import is_t5x, open_t5x
 
 NAMES = ("pytorch", "t5x")
 AST_ROWS = 514  # of AST's position table, which published configs do not say
@@ -50,7 +51,7 @@ def import_params(
     """Published weights of a model like `spec`; see `read_spec`.
 
     Args:
-      path: a safetensors file, a folder of them with their index, or an npz file.
+      path: a safetensors file, a folder of them with their index, an npz file, or a T5X checkpoint's folder.
       place: takes each finished array with its path and returns what to keep, for example the array on its devices.
         The host then holds one array at a time (all layers of one weight).
       ignore: globs of names in the file that this model does not have, such as those of modalities left unbuilt.
@@ -58,7 +59,8 @@ def import_params(
     Raises:
       MioError: a missing, unexpected or misshapen tensor (all listed), or a file that is cut off.
     """
-    found, tokenizers = split_tokenizers(open_weights(path))
+    path = Path(path)
+    found, tokenizers = split_tokenizers(open_t5x(path) if is_t5x(path) else open_weights(path))
     t5x = any("/" in key for key in found)
     leaves = leaves_of(spec)
     wanted = {_named(key, t5x): leaf.published_shape(t5x) for leaf in leaves for key in leaf.keys}
@@ -154,7 +156,8 @@ def export_params(
     folder.mkdir(parents=True, exist_ok=True)
     if names == "t5x":
         file = folder / "t5x_params.npz"
-        np.savez(file, **{plan.name: np.asarray(values(), np.float32) for plan, values in made})
+        arrays: dict[str, Any] = {plan.name: np.asarray(values(), np.float32) for plan, values in made}
+        np.savez(file, **arrays)
         return [file]
     return write_weights(folder, [plan for plan, _ in made], (values() for _, values in made), max_shard_bytes)
 
@@ -238,7 +241,7 @@ def _vit(config: Mapping[str, Any], channels: int, positions: int, **other: Any)
 
 
 def _resampler(config: Mapping[str, Any], where: str) -> ResamplerSpec:
-    wanted = {"resampler_type": "perceiver", "clip_attn_logit": None, "droppath_rate": 0.0}
+    wanted: dict[str, Any] = {"resampler_type": "perceiver", "clip_attn_logit": None, "droppath_rate": 0.0}
     wanted["xattention_index"] = list(range(config["num_layers"]))
     for name, value in wanted.items():
         if config.get(name, value) != value:

@@ -6,7 +6,7 @@ Every sequence begins with the start token (`targets.START`), which is its promp
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,8 +92,9 @@ class TargetDecoder(Module):
         """The same with its layers apart and in the compute dtype; the table stays as it is, for the logits."""
         dtype = self.sizes.dtype
         model: TargetDecoder = jax.tree.map(lambda w: w, self)
-        model.decoder = jax.tree.map(lambda w: w.astype(dtype), self.decoder)
-        model.decoder.layers = List(unstack(model.decoder.layers))
+        decoder: Any = jax.tree.map(lambda w: w.astype(dtype), self.decoder)
+        decoder.layers = List(unstack(decoder.layers))
+        model.decoder = decoder
         return model
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, Param, constrain, param
 from mio_jax.nn.encoder_decoder import Embedded
-from mio_jax.nn.layers import Angles
+from mio_jax.nn.layer_parts import Angles
 from mio_jax.nn.linear import linear
 from mio_jax.nn.resampler import Resampler
 from mio_jax.nn.vit import ViT

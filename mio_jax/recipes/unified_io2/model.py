@@ -58,8 +58,7 @@ class UnifiedIO2(Module):
     """Parts that the spec's modalities do not need are not built."""
 
     def __init__(self, spec: UnifiedIO2Spec, key: jax.Array) -> None:
-        keys = iter(jax.random.split(key, 16))
-        tables, media, ins, outs, encoder, decoder = (next(keys) for _ in range(6))
+        tables, media, ins, outs, encoder, decoder = jax.random.split(key, 6)
         self.spec = spec
         for i, name in enumerate(TARGETS):
             if spec.has_table(name):
@@ -171,7 +170,7 @@ def _front_end(spec: UnifiedIO2Spec, modality: str, key: jax.Array) -> Any:
 
 def _with_erf(spec: UnifiedIO2Spec) -> UnifiedIO2Spec:
     """The PyTorch port's resampler: exact GELU."""
-    changed = {
+    changed: dict[str, Any] = {
         name: dataclasses.replace(spec.resampler(name), mlp="gelu") for name in ("image_history", "audio_history")
     }
     return dataclasses.replace(spec, **changed)
@@ -205,11 +204,12 @@ def resolve_model(config: ModelConfig, space: TokenSpace) -> UnifiedIO2Spec:
         if variant not in VARIANTS:
             raise MioError(f"model.variants has {variant!r}; there are: {', '.join(VARIANTS)}")
         changes |= VARIANTS[variant]
-    # ViTs and resamplers take the remat of the trunk as well: they are as deep.
-    vits = {f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")}
+    vits: dict[str, Any] = {
+        f"{name}_vit": dataclasses.replace(spec.vit(name), remat=config.remat) for name in ("image", "audio")
+    }
     ids = {name: sum(block.size for block in space.blocks if block.modality == name) for name in TARGETS}
     ids |= {name: count + RESERVED for name, count in ids.items() if name != "text" and count}
-    tables = {f"{name}_vocab": -(-count // 128) * 128 for name, count in ids.items() if count}
+    tables: dict[str, Any] = {f"{name}_vocab": -(-count // 128) * 128 for name, count in ids.items() if count}
     spec = dataclasses.replace(
         spec,
         **changes,

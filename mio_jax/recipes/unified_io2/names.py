@@ -55,7 +55,8 @@ def _trunk(side: str) -> Iterator[Entry]:
 
 
 def _vit(spec: UnifiedIO2Spec, medium: str) -> Iterator[Entry]:
-    key, path = VIT.format(medium), (f"{medium}_features", "vit")
+    key = VIT.format(medium)
+    path: tuple[str, ...] = (f"{medium}_features", "vit")
     yield Entry(f"{key}embedding.weight", (*path, "embedding"), 1)
     if spec.vit(medium).patch_bias:
         yield Entry(f"{key}embedding.bias", (*path, "bias"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from mio_jax.nn.layers import Angles
+from mio_jax.nn.layer_parts import Angles
 from mio_jax.nn.rotary import grid_angles, rotary_angles
 from mio_jax.recipes.unified_io2.spec import UnifiedIO2Spec
 

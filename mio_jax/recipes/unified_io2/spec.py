@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mio_jax.config import QUANTIZE, require, require_choice
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS
-from mio_jax.nn.layers import LayerSpec
+from mio_jax.nn.layer_parts import LayerSpec
 from mio_jax.nn.remat import REMAT_POLICIES
 from mio_jax.nn.resampler import ResamplerSpec
 from mio_jax.nn.vit import ViTSpec
