@@ -125,7 +125,7 @@ def measure_step(lengths: np.ndarray, examples: int, rounds: int) -> dict[str, A
         compiled = jax.jit(make_step(where, len(rows))).lower(trunk, *ends).compile()
         kinds[name] = compiled, (trunk, *ends), len(chosen)
         room = UNPACKED if packer is None else BUDGETS
-        useful = taken.sum() / (len(rows) * sum(room))
+        useful = float(taken.sum() / (len(rows) * sum(room)))
         found[name] = {"examples": len(chosen), "rows": len(rows), "useful": useful}
         print(f"  compiled {name}: {len(chosen)} examples in {len(rows)} rows", flush=True)
     seconds: dict[str, list[float]] = {name: [] for name in kinds}

@@ -4,7 +4,7 @@ Command:   python -m launch.sweep --config configs/ablations/denoising.py --out 
              --figure docs/ablations/denoising.svg --grid seed 0 1 --grid stages.pretrain.objective causal denoising
 Hardware:  2 CPU cores; see docs/ablations/denoising.md for times and results
 Data:      the quickstart's
-Result:    docs/ablations/denoising.md
+Result:    2026-11-22, losses of the last 50 steps: causal 2.51 and 2.46 (seeds 0, 1), denoising 2.94 and 2.88
 
 Stage `pretrain` differs between the runs, stage `sft` is the same causal fine-tuning on chats for both, and is what is
 compared: the losses of two objectives are not. Both runs have the sentinels in their vocabulary, so that

@@ -130,7 +130,7 @@ def restore(inputs: np.ndarray, targets: np.ndarray, sentinels: Sequence[int]) -
     spans = np.split(targets, marks)[1:]
     pieces: list[np.ndarray] = []
     at = 0
-    for hole, span in zip(holes, spans, strict=True):
+    for hole, span in zip(holes.tolist(), spans, strict=True):
         pieces += [inputs[at:hole], span[1:]]
         at = int(hole) + 1
     return np.concatenate([*pieces, inputs[at:]])
