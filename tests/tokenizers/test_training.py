@@ -350,7 +350,9 @@ def test_media_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
         pictures_of(np.zeros((2, 16, 16, 3), np.float32), 16, "m")
     with pytest.raises(MioError, match="media m hold no picture"):
         pictures_of(np.zeros((0, 16, 16), np.bool_), 16, "m")
-    with pytest.raises(MioError, match="unknown kind of tokenizer 'video'; there are: text, image_vq, audio_rvq"):
+    with pytest.raises(
+        MioError, match="unknown kind of tokenizer 'video'; there are: text, image_vq, vqgan, audio_rvq"
+    ):
         trainable("video")
 
 
