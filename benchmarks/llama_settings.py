@@ -70,12 +70,12 @@ class Machine:
         """Best of a few: what disturbs only makes it slower."""
         pairs = [(np.ones(STREAM // FLOAT, np.float32), np.zeros(STREAM // FLOAT, np.float32)) for _ in range(threads)]
         a = np.random.default_rng(0).random((SIDE, SIDE), np.float32)
+
+        def stream(work: Callable[[np.ndarray, np.ndarray], object]) -> float:
+            return _seconds(lambda: list(pool.map(lambda pair: work(*pair), pairs)))
+
         with ThreadPoolExecutor(threads) as pool:
-            streams = [
-                _seconds(lambda work=work: list(pool.map(lambda pair: work(*pair), pairs)))
-                for work in (lambda x, y: np.copyto(y, x), np.dot)
-                for _ in range(5)
-            ]
+            streams = [stream(work) for work in (lambda x, y: np.copyto(y, x), np.dot) for _ in range(5)]
         products = [_seconds(lambda: a @ a) for _ in range(5)]
         return cls(2 * threads * STREAM / min(streams), 2 * SIDE**3 / min(products))
 

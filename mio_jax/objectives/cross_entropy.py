@@ -75,7 +75,8 @@ def blocked_cross_entropy(
     if block_size is not None and block_size < 1:
         raise MioError(f"block_size of the cross-entropy is {block_size}; it must be positive")
     rows, length, _ = hidden.shape
-    width = -(-length // count_blocks(rows, length, table.shape[0], table.shape[1], block_size))
+    vocab_size, dim = table.shape
+    width = -(-length // count_blocks(rows, length, vocab_size, dim, block_size))
     table = constrain(table, "vocab", None)  # gathered once, not once a block
     total, losses = _summed(hidden, table, targets, jax.lax.stop_gradient(weights), z_loss, width)
     return total, jax.lax.stop_gradient(losses)

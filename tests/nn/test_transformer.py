@@ -137,6 +137,16 @@ def test_tied_embeddings_have_no_head() -> None:
     np.testing.assert_array_equal(model.output_table(), model.embed[...])
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_arranged_for_decoding_it_has_the_same_logits(tied: bool) -> None:
+    model = model_of(dataclasses.replace(SPEC, tie_embeddings=tied))
+    decoding = model.for_decoding()
+    states = np.random.default_rng(0).normal(size=(2, 3, SPEC.dim)).astype(np.float32)
+    np.testing.assert_allclose(decoding.logits(states), model.logits(states), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(decoding.output_table(), model.output_table())
+    assert decoding.head_turned is not tied  # on a CPU
+
+
 def test_a_sharded_model_computes_the_same() -> None:
     rules = {
         "batch": ("data", "fsdp"), "length": None, "vocab": "tensor", "embed": "fsdp", "act_embed": None,
