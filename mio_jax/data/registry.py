@@ -117,6 +117,26 @@ def add_mixture(name: str, parts: Sequence[tuple[str, float]]) -> None:
     seqio.MixtureRegistry.add(name, [(part, float(rate)) for part, rate in parts])
 
 
+def add_table(
+    tasks: Mapping[str, tuple[str, Callable[..., list[Segment]], str, str, str]],
+    mixtures: Mapping[str, Sequence[tuple[str, float]]],
+    usable: Mapping[str, Callable[[Record], bool]],
+    records_dir: str,
+) -> None:
+    """Registers a recipe's whole table over the records in `records_dir`; idempotent.
+
+    Args:
+      tasks: name -> (record set, formatter, what it teaches, inputs, outputs); modalities are words of one string.
+      mixtures: name -> (task, rate) of each part.
+      usable: name of a task -> which records it can use; all, where it is not named.
+    """
+    for name, (record_set, formatter, description, inputs, outputs) in tasks.items():
+        ends = tuple(inputs.split()), tuple(outputs.split())
+        add_task(Task(name, record_set, formatter, description, *ends, usable.get(name)), records_dir)
+    for name, parts in mixtures.items():
+        add_mixture(name, list(parts))
+
+
 def lookup(name: str) -> list[tuple[Task, float]]:
     """The tasks of a task or mixture with their shares, which sum to 1. Raises MioError naming what comes nearest."""
     seqio = _seqio()

@@ -159,12 +159,6 @@ MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
 
 def register_tasks(records_dir: str) -> None:
     """Puts every task and mixture above in the registry, over the records in `records_dir`; idempotent."""
-    from mio_jax.data import registry
+    from mio_jax.data.registry import add_table
 
-    for name, (record_set, formatter, description, inputs, outputs) in TASKS.items():
-        task = registry.Task(
-            name, record_set, formatter, description, tuple(inputs.split()), tuple(outputs.split()), USABLE.get(name)
-        )
-        registry.add_task(task, records_dir)
-    for name, parts in MIXTURES.items():
-        registry.add_mixture(name, list(parts))
+    add_table(TASKS, MIXTURES, USABLE, records_dir)
