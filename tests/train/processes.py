@@ -20,7 +20,7 @@ from mio_jax.train.run import find_checkpoint
 from mio_jax.train.run_dir import checkpoint_dir, stage_dir
 
 PATIENCE = 300.0  # seconds for one process, on a machine that is busy with other things
-HEARTBEAT, JOIN = 10, 20  # seconds
+HEARTBEAT, JOIN = 20, 60  # seconds; a machine that does other things needs long to start four processes
 TIMES = ("wall_s", "tokens_per_s")
 
 

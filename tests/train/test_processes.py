@@ -107,10 +107,12 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_with_another_nu
     else:  # the coordinator is served by the first process, and JAX ends the others when it is gone
         assert statuses[1 - victim] == -signal.SIGABRT
         assert "This most likely indicates that another task died" in said
-    assert latest_step(checkpoint_dir(config, 0)) in (2, 4, 6)
+    # None: killed before the first was committed, and so begun anew; the results below are the same.
+    reached = latest_step(checkpoint_dir(config, 0))
+    assert reached in (None, 2, 4, 6)
     group.start(config, then)
     assert group.wait() == [0] * then, group.log(config)
-    assert "going on from step" in group.log(config, 0)
+    assert ("going on from step" in group.log(config, 0)) == (reached is not None)
     assert_same_run(config, alone)
 
 
