@@ -21,6 +21,7 @@ JAX = [
 
 CORE = [
     *JAX,
+    "ml_dtypes>=0.5,<0.7",
     "numpy>=2.0,<3",
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",

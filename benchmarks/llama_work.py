@@ -5,6 +5,7 @@ Imported by the interpreters of both sides, so it needs nothing but numpy.
 
 from __future__ import annotations
 
+import abc
 import argparse
 import json
 import os
@@ -37,15 +38,15 @@ def prompts(setting: dict[str, Any], rows: int) -> np.ndarray:
     return rng.integers(0, setting["vocab_size"], (rows, setting["prompt"]))
 
 
-class Trainer:
+class Trainer(abc.ABC):
     """A side; it brings `one_step`, which ends when the step has been computed, and the other commands."""
 
     def __init__(self, setting: dict[str, Any]) -> None:
         self.checked_steps: int = setting["checked_steps"]
 
+    @abc.abstractmethod
     def one_step(self) -> float:
         """Takes a training step -> its loss."""
-        raise NotImplementedError
 
     def losses(self) -> dict[str, Any]:
         return {"losses": [self.one_step() for _ in range(self.checked_steps)]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import functools
 import math
 from pathlib import Path
@@ -61,7 +62,7 @@ def code_vectors(settings: VQSettings, codebook: jax.Array) -> jax.Array:
     return normalise(codebook) if settings.unit_codes else codebook
 
 
-class VQTokenizer:
+class VQTokenizer(abc.ABC):
     """Base of the tokenizers with one codebook; a subclass names the parts and converts its media."""
 
     kind: ClassVar[str]
@@ -136,9 +137,9 @@ class VQTokenizer:
     def fingerprint(self) -> str:
         return self._fingerprint
 
+    @abc.abstractmethod
     def check(self, media: Any) -> np.ndarray:
         """One medium as the array that `to_model` takes a batch of. Raises MioError on anything that is none."""
-        raise NotImplementedError
 
     def to_model(self, batch: jax.Array) -> jax.Array:
         """Inside the compiled function: a batch as the model takes it."""

@@ -18,6 +18,7 @@ from mio_jax.nn.base import apply, init_params, split_model
 from mio_jax.protocols import Segment, load_recipe
 from mio_jax.recipes.unified_io2.features import Sample, encode, encode_answer, encode_prompt, parse
 from mio_jax.recipes.unified_io2.loss import loss as loss_of_examples
+from mio_jax.recipes.unified_io2.packed import PackedShape, packed_hidden
 from mio_jax.recipes.unified_io2.row_arrays import Rows, lengths, prompt_batch, sample_arrays
 from mio_jax.recipes.unified_io2.tokens import published_space, token_space
 from mio_tokenizers import Audio, load_set
@@ -162,6 +163,24 @@ def test_the_loss_of_packed_rows_is_that_of_their_examples() -> None:
     for name, value in sums.items():
         np.testing.assert_allclose(packed_sums[name], value, rtol=1e-5)
     assert packed_sums["overflow/inputs"] == packed_sums["overflow/targets"] == 0
+
+
+@pytest.mark.parametrize(("kind", "place"), [("audio", 30), ("image", 20)])
+def test_a_code_is_not_seen_before_it_is_said(kind: str, place: int) -> None:
+    spec = RECIPE.resolve_model(CONFIG.model, SPACE)
+
+    def build(key: jax.Array) -> Any:
+        return RECIPE.build_model(spec, key)
+
+    model = apply(split_model(build)[0], init_params(build, jax.random.key(0)))
+    row = ROWS.row([sample(4, False, False, "audio"), sample(2, False, False, "image")])
+    batch = {k: jnp.asarray(v) for k, v in row.items() if k.startswith(("inputs/", "targets/"))}
+    name, example = f"targets/{kind}/codes", ["audio", "image"].index(kind)
+    changed = batch | {name: batch[name].at[example, place].add(1)}
+    shape, owner = PackedShape(1, *ROWS.budgets[:2]), jnp.zeros(ROWS.budgets[2], jnp.int32)
+    before, after = (packed_hidden(model, b, owner, shape).hidden[kind][example] for b in (batch, changed))
+    np.testing.assert_array_equal(before[: place + 1], after[: place + 1])  # the state that says it included
+    assert np.abs(before[place + 1] - after[place + 1]).max() > 0.01
 
 
 def test_a_record_without_its_media_says_what_to_do(tmp_path: Path) -> None:
