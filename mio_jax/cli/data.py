@@ -111,9 +111,9 @@ def _prepare(args: argparse.Namespace, config: RunConfig) -> int:
 
 def _verify(args: argparse.Namespace, config: RunConfig) -> int:
     from mio_jax.data.records import RecordReader, read_manifest
-    from mio_jax.data.sources import SOURCES
+    from mio_jax.data.sources import sets_at_hand
 
-    for record_set in args.sets or SOURCES:
+    for record_set in args.sets or sets_at_hand(config.data):
         manifest = read_manifest(config.data.records_dir, record_set)
         for split in manifest["counts"]:
             RecordReader(config.data.records_dir, record_set, split).verify()
