@@ -94,7 +94,7 @@ class TokenizersConfig:
     text: str = "bundled:text_tiny"
     image: str = "bundled:image_vq_tiny"
     audio: str = "bundled:audio_rvq_tiny"
-    sentinels: int = 0  # ids at the end of the vocabulary that stages with objective "denoising" need
+    sentinels: int = 0  # ids at the end of a joint vocabulary that stages with objective "denoising" need
 
     def __post_init__(self) -> None:
         require(
@@ -358,6 +358,7 @@ class DataConfig:
     budgets: tuple[int, ...] = ()  # of each sequence of a row, where a model has several (inputs, targets)
     row_examples: int = 8  # at most, where a model's front ends see them one by one
     text_length: int = 512  # tokens of a text, where texts are sequences of their own
+    patch_share: float = 1.0  # of an input medium's patches, drawn at random, that a model's encoder is given
     prefetch: int = 2  # batches prepared ahead by threads
     packing: str = "first_fit"  # "window": fuller rows, from a window of waiting examples; "pairs": at most two a row
     packing_bins: int = 16  # first_fit: rows kept open at once
@@ -377,6 +378,7 @@ class DataConfig:
         )
         require(self.row_examples > 0, f"data.row_examples is {self.row_examples}; it must be positive")
         require(self.text_length > 1, f"data.text_length is {self.text_length}; it must be at least 2")
+        require(0 < self.patch_share <= 1, f"data.patch_share is {self.patch_share}; it must be above 0, and 1 at most")
         require(self.prefetch >= 0, f"data.prefetch is {self.prefetch}; it must be 0 or more")
         require_choice("data.packing", self.packing, PACKINGS)
         for name in self.keep_media:
@@ -555,12 +557,6 @@ class RunConfig:
         require(
             all(n and n.replace("_", "").replace("-", "").isalnum() for n in names),
             f"stage names name folders: {names}",
-        )
-        denoising = [stage.name for stage in self.stages if stage.objective == "denoising"]
-        require(
-            not denoising or self.tokenizers.sentinels > 0,
-            f"stage {denoising[:1]}: objective 'denoising' needs sentinels in the vocabulary, and tokenizers.sentinels "
-            "is 0; set it, to 100 say, for the whole run",
         )
 
     def with_steps(self) -> RunConfig:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from mio_jax.config import MeshConfig, RunConfig
+from mio_jax.config import MeshConfig, RunConfig, StageConfig
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.parallel import make_mesh, rules_of
-from mio_jax.protocols import DenoisingIds, Recipe, load_recipe
+from mio_jax.protocols import Recipe, load_recipe
 from mio_jax.train.checkpoint import Checkpoints, latest_step
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, load_config
@@ -47,11 +47,19 @@ def assemble(config: RunConfig) -> Parts:
     return Parts(recipe, tokenizers, space, recipe.resolve_model(config.model, space))
 
 
-def denoising_ids(parts: Parts) -> DenoisingIds:
-    """What the recipe puts into denoised sequences. Raises MioError for a recipe or vocabulary without any."""
-    if not hasattr(parts.recipe, "denoising_ids"):
-        raise MioError("this recipe has no denoising_ids: train it with objective='causal', or give it some")
-    return parts.recipe.denoising_ids(parts.tokenizers, parts.space)
+def corruption(config: RunConfig, stage: StageConfig, parts: Parts) -> Any:
+    """What the recipe makes of a stage's examples, or None; see `mio_jax.protocols.Recipe.corruption`.
+
+    Raises MioError if the stage's objective is denoising and the recipe or the vocabulary has nothing for it.
+    """
+    if hasattr(parts.recipe, "corruption"):
+        return parts.recipe.corruption(config, stage, parts.tokenizers, parts.space)
+    if stage.objective == "denoising":
+        raise MioError(
+            f"stage {stage.name!r}: recipe {config.recipe!r} has no corruption for objective 'denoising'; train it "
+            "with objective='causal'"
+        )
+    return None
 
 
 class Run(NamedTuple):
