@@ -37,24 +37,25 @@ def read_frames(path: str | Path, count: int, start: float = 0.0, end: float | N
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise MioError(f"{path} holds no video")
-            stream = container.streams.video[0]
-            times, frames = [], []
-            # Frames are decoded one after the other: seeking is not exact in all formats, and clips are short.
-            for frame in container.decode(stream):
-                time = float(frame.time or 0.0)
-                if end is not None and time >= end:
+            stamps = sorted(p.pts for p in container.demux(container.streams.video[0]) if p.pts is not None)
+            unit = float(container.streams.video[0].time_base or 1)
+        within = [s for s in stamps if start <= s * unit and (end is None or s * unit < end)]
+        if not within:
+            raise MioError(f"{path} has no frame from second {start} on")
+        step = (within[-1] - within[0]) / max(len(within) - 1, 1) or 1
+        wanted = within[0] + frame_times(within[-1] - within[0] + step, count)
+        chosen = [within[max(int(i) - 1, 0)] for i in np.searchsorted(within, wanted, side="right")]
+        found: dict[int, np.ndarray] = {}
+        # Frames are decoded one after the other: seeking is not exact in every format.
+        with av.open(str(path)) as container:
+            for frame in container.decode(container.streams.video[0]):
+                if frame.pts in chosen and frame.pts not in found:
+                    found[frame.pts] = _small(frame)
+                if len(found) == len(set(chosen)):
                     break
-                if time >= start:
-                    times.append(time)
-                    frames.append(_small(frame))
-    except (av.FFmpegError, OSError, ValueError) as error:
+        return np.stack([found[stamp] for stamp in chosen])
+    except (av.FFmpegError, OSError, ValueError, KeyError) as error:
         raise MioError(f"{path} is damaged or no video: {error}") from error
-    if not frames:
-        raise MioError(f"{path} has no frame from second {start} on")
-    step = (times[-1] - times[0]) / max(len(times) - 1, 1) or 1.0
-    wanted = times[0] + frame_times(times[-1] - times[0] + step, count)
-    chosen = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(frames) - 1)
-    return np.stack([frames[int(i)] for i in chosen])
 
 
 def _small(frame: Any) -> np.ndarray:

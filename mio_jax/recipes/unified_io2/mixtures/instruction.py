@@ -79,7 +79,7 @@ def _flan() -> tuple[Row, ...]:
 def _language() -> tuple[Row, ...]:
     """The text of pre-training in its own proportions: sizes whose roots are its rates."""
     return tuple(
-        Row(row.set, row.title, "language_modelling", row.kinds, 0.0, row.rate**2)
+        Row(row.set, row.title, "language_modelling", ("language",), 0.0, row.rate**2)
         for row in pretraining.ROWS
         if row.group == "text"
     )
