@@ -99,7 +99,8 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
 @functools.lru_cache(maxsize=8)
 def _all_patches(media: pre.Sizes) -> pre.Sizes:
     """The same sizes with a slot for every patch."""
-    return dataclasses.replace(media, **{f"{name}_samples": total for name, total in media.patches.items()})
+    every: dict[str, Any] = {f"{name}_samples": total for name, total in media.patches.items()}
+    return dataclasses.replace(media, **every)
 
 
 @functools.lru_cache(maxsize=8)
