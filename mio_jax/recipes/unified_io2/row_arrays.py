@@ -178,7 +178,7 @@ class Rows:
         """Arrays [examples, ...] as in `batching.schema`; `rows/inputs` and `rows/targets`, int32 [tokens], say which
         example a packed place belongs to."""
         made = [sample_arrays(example, self.spec, self.media) for example in examples]
-        counts = np.asarray([lengths(arrays) for arrays in made]).reshape(-1, 2)
+        counts = np.asarray([lengths(arrays) for arrays in made], np.int64).reshape(-1, 2)
         require_fit((*counts.sum(0).tolist(), len(made)), self.budgets)
         inputs, targets, slots = self.budgets
         segments = segments_of(counts[:, 0], inputs), segments_of(counts[:, 1], targets)
