@@ -343,7 +343,9 @@ class AddedSet:
         where = f"data.added {self.name!r}"
         require(self.name.isidentifier(), f"{where}: a set's name is letters, digits and underscores")
         module, _, cls = self.source.rpartition(":")
-        require(bool(module and cls), f"{where}: its source is {self.source!r}; it must be module:Class or FILE.py:Class")
+        require(
+            bool(module and cls), f"{where}: its source is {self.source!r}; it must be module:Class or FILE.py:Class"
+        )
         require(bool(self.mixture), f"{where} has no mixture")
         require(bool(self.kinds), f"{where} has no kinds of task; one that shows its examples as they are is enough")
         require(self.rate > 0, f"{where}: its rate is {self.rate}; it must be positive")

@@ -121,6 +121,20 @@ def test_trip_counts_come_from_the_condition_or_from_what_the_loop_begins_with()
     assert module.trips(main, main["while.2"]) == 3  # a parameter: nobody but the caller knows
 
 
+def test_a_loop_with_two_conditions_runs_at_most_as_often_as_the_one_that_is_a_number() -> None:
+    known = """  %most = s32[] constant(4)
+  %lt.5 = pred[] compare(%i.3, %most), direction=LT
+  %lt.2 = pred[] compare(%i.3, %n.3), direction=LT
+  ROOT %both = pred[] and(%lt.2, %lt.5)
+"""
+    text = TEXT.replace("  ROOT %lt.2 = pred[] compare(%i.3, %n.3), direction=LT\n", known)
+    module = parse(text, dynamic_trips=3)
+    main = module.computations["main"]
+    assert module.trips(main, main["while.2"]) == 4
+    module = parse(text.replace("%most = s32[] constant(4)", "%most = s32[] add(%n.3, %n.3)"), dynamic_trips=3)
+    assert module.trips(module.computations["main"], module.computations["main"]["while.2"]) == 3
+
+
 def test_products_and_collectives_inside_a_loop_count_as_often_as_it_runs() -> None:
     counted = cost(parse(TEXT, dynamic_trips=3), RATES, devices=8)
     assert counted.flops_once == 2 * 8 * 64 * 16

@@ -106,7 +106,8 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
 @functools.lru_cache(maxsize=8)
 def _all_patches(media: pre.Sizes) -> pre.Sizes:
     """The same sizes with a slot for every patch."""
-    return dataclasses.replace(media, **{f"{name}_samples": total for name, total in media.patches.items()})
+    every: dict[str, Any] = {f"{name}_samples": total for name, total in media.patches.items()}
+    return dataclasses.replace(media, **every)
 
 
 @functools.lru_cache(maxsize=8)
@@ -193,7 +194,7 @@ class Rows:
         """Arrays [examples, ...] as in `batching.schema`; `rows/inputs` and `rows/targets`, int32 [tokens], say which
         example a packed place belongs to."""
         made = [sample_arrays(example, self.spec, self.media) for example in examples]
-        counts = np.asarray([lengths(arrays, self.latents) for arrays in made]).reshape(-1, 2)
+        counts = np.asarray([lengths(arrays, self.latents) for arrays in made], np.int64).reshape(-1, 2)
         require_fit((*counts.sum(0).tolist(), len(made)), self.budgets)
         inputs, targets, slots = self.budgets
         segments = segments_of(counts[:, 0], inputs), segments_of(counts[:, 1], targets)
