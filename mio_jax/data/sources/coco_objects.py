@@ -12,6 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from mio_jax.data.media.dense_changes import complement, union
+from mio_jax.data.sources.base import hash_share
 from mio_jax.data.sources.files import read_json
 from mio_jax.data.sources.folder import FolderSource
 from mio_jax.data.sources.pictures import corners, in_square, mask_of, within
@@ -20,6 +22,7 @@ from mio_tokenizers.image.io import read_image
 
 COCO_LICENCE = "annotations CC BY 4.0; the pictures are Flickr users', under their own terms"
 JOINTS = 17
+COMPLEMENTS = 0.1  # of the masks of classes
 
 
 class Found(NamedTuple):
@@ -78,6 +81,39 @@ class CocoMasks(Objects):
             "mask": in_square(mask),
             "box": within(corners(item.entry["bbox"]), height, width),
             "label": item.label,
+        }
+
+
+class CocoClassMasks(CocoMasks):
+    """All objects of one to three categories of a picture, or everything but them: one such mask a picture.
+
+    Which of them is decided by the picture's name; a tenth of the masks are complements, the publication's augmentation.
+    """
+
+    name = "coco_class_masks"
+    seen = ("image",)
+
+    def items(self, split: str) -> Sequence[Any]:  # type: ignore[override]
+        grouped: dict[str, list[Found]] = {}
+        for found in super().items(split):
+            grouped.setdefault(found.file, []).append(found)
+        return list(grouped.items())
+
+    def example(self, split: str, item: Any) -> dict[str, Any]:
+        """id, image, mask in a square, classes [one to three], complement "yes" or "no"."""
+        file, objects = item
+        image = read_image(self.folder / file)
+        classes = sorted({found.label for found in objects}, key=lambda label: hash_share(f"{file} {label}", self.name))
+        classes = classes[: 1 + int(hash_share(file, "how many classes") ** 2 * min(3, len(classes)))]
+        entries = [found.entry for found in objects if found.label in classes]
+        mask = union([mask_of(entry["segmentation"], *image.shape[:2]) for entry in entries])
+        complemented = hash_share(file, "complement") < COMPLEMENTS
+        return {
+            "id": self.id(split, Path(file).stem),
+            "image": image,
+            "mask": in_square(complement(mask) if complemented else mask),
+            "classes": classes,
+            "complement": "yes" if complemented else "no",
         }
 
 

@@ -9,6 +9,7 @@ READERS: dict[str, str] = {
     "coco": "coco:Coco",
     "audiocaps": "audiocaps:AudioCaps",
     "coco_masks": "coco_objects:CocoMasks",
+    "coco_class_masks": "coco_objects:CocoClassMasks",
     "coco_keypoints": "coco_objects:CocoKeypoints",
     "lvis": "coco_objects:Lvis",
     "lvis_boxes": "coco_objects:LvisBoxes",

@@ -2,8 +2,9 @@
 
 What may be seen and what is to be said are told apart by `Segment.supervised`. Inputs are text, "pixels" (uint8
 [height, width, 3]) and "sound" (`mio_tokenizers.Audio`), for the encoders look at the media themselves, and what was
-seen and heard before, "pixels_history" and "sound_history", lists of such; targets are text and the codes of tokenizers,
-"image" int32 [codes] and "audio" int32 [layers, frames].
+seen and heard before, "pixels_history" and "sound_history", lists of such; "hidden", bool [height, width] of the
+picture, is what the encoder is not to see. Targets are text and the codes of tokenizers, "image" int32 [codes] and
+"audio" int32 [layers, frames].
 
 Examples of pre-training ask for nothing yet: "whole_text" (str), "whole_image" and "whole_audio" (`Whole`: the medium
 and its codes) may each be shown or asked for, which stages with objective "denoising" draw (`denoising.Corruption`).
@@ -24,6 +25,7 @@ from mio_jax.recipes.unified_io2.patch_choice import PatchChoice
 WHOLE = ("whole_text", "whole_image", "whole_audio")
 # Kinds of what the encoder looks at -> fields of a sample.
 LOOKED_AT = {"pixels": "image", "sound": "sound", "pixels_history": "image_history", "sound_history": "sound_history"}
+LOOKED_AT["hidden"] = "hidden"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,8 @@ class Sample:
       target_text: int32 [n] without an end mark; None: no text is asked for.
       target_image: int32 [codes]; None.
       target_audio: int32 [times * layers] time after time, each layer's codes behind those of the layer before; None.
-      hidden: bool [height, width] of `image`, what the encoder is not to see.
+      hidden: bool [height, width] of `image`, what the encoder is not to see; of a `target_image` that part alone
+        is learned.
       whole: which of "text", "image", "audio" may be shown as well as asked for; nothing is asked for yet. Their
         targets, where there are any, are those of the inputs themselves.
       image_choice, sound_choice: which patches the encoder gets; None: all.

@@ -94,6 +94,8 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
                 raise MioError(f"an example has {len(codes)} {kind} codes; preset {spec.published!r} says {grid}")
             ones = np.ones(len(codes), np.int32)
             made = {"codes": codes, "mask": ones, "loss_mask": ones.astype(np.float32)}
+            if kind == "image" and sample.hidden is not None and sample.image is not None:
+                made["loss_mask"] = _hidden_codes(sample.image, sample.hidden, media.image, spec.target_grid("image"))
             if sample.restores == kind:
                 layers = sample.layers if kind == "audio" else 1
                 hidden = task_mask(unseen[kind], spec.grid(kind), spec.target_grid(kind), layers)
@@ -101,6 +103,17 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
                 made |= {"task_mask": hidden} if spec.dynamic_mask else {}
             out[f"targets/{kind}"] = made
     return {f"{place}/{name}": array for place, part in out.items() for name, array in part.items()}
+
+
+def _hidden_codes(image: np.ndarray, hidden: np.ndarray, edge: int, grid: tuple[int, int]) -> np.ndarray:
+    """float32 [codes]: 1 where the middle of a target code lies in what is hidden of the picture.
+
+    Where what is hidden lies between all middles, every code is learned.
+    """
+    square = pre.place(image, edge).dense(np.asarray(hidden, bool))
+    rows, columns = ((np.arange(n) * edge + edge // 2) // n for n in grid)
+    mask = square[rows][:, columns].reshape(-1).astype(np.float32)
+    return mask if mask.any() else np.ones_like(mask)
 
 
 @functools.lru_cache(maxsize=8)
