@@ -182,6 +182,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _show(args: argparse.Namespace, config: RunConfig) -> int:
     from mio_jax.data import registry
+    from mio_jax.data.availability import usable
     from mio_jax.data.records import RecordReader, check_manifest
     from mio_jax.protocols import load_recipe
     from mio_tokenizers import load_set
@@ -190,7 +191,7 @@ def _show(args: argparse.Namespace, config: RunConfig) -> int:
     recipe.register_tasks(config.data.records_dir, config.data.added)
     space = recipe.token_space(tokenizers)
     rows = recipe.rows(config)
-    entries = registry.lookup(args.name)
+    entries, _ = usable(args.name, registry.lookup(args.name), config.data)
     rng = np.random.default_rng(args.seed)
     out = Path(args.out)
     for number in range(args.n):
@@ -210,13 +211,25 @@ def _show(args: argparse.Namespace, config: RunConfig) -> int:
                 if segment.kind.startswith("whole_"):
                     kind = "pixels" if segment.kind == "whole_image" else "sound"
                     segment = segment._replace(kind=kind, value=segment.value.seen)
-                picture = segment.kind in ("image", "pixels")
-                path = out / f"{task.name}-{number:02d}-{place}{'.png' if picture else '.wav'}"
-                write_media(path, segment.kind, segment.value, tokenizers)
-                shown = str(path)
+                written = []
+                for piece, (kind, value) in enumerate(_media(segment.kind, segment.value)):
+                    ending = ".png" if kind in ("image", "pixels") else ".wav"
+                    path = out / f"{task.name}-{number:02d}-{place}{f'-{piece}' if piece else ''}{ending}"
+                    write_media(path, kind, value, tokenizers)
+                    written.append(str(path))
+                shown = " ".join(written)
             mark = "*" if segment.supervised or args.style == "base" else " "
             print(f"  {mark} {segment.kind:5s} {shown}")
     return 0
+
+
+def _media(kind: str, value: Any) -> list[tuple[str, Any]]:
+    """The pictures and sounds of a segment: those of a history one by one, what is hidden in white."""
+    if kind == "hidden":
+        return [("pixels", np.repeat(np.where(value, np.uint8(255), np.uint8(0))[..., None], 3, axis=-1))]
+    if kind.endswith("_history"):
+        return [(kind.removesuffix("_history"), one) for one in value]
+    return [(kind, value)]
 
 
 def _pick(task: Any, reader: Any, rng: np.random.Generator) -> Any:

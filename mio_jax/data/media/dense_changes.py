@@ -46,7 +46,8 @@ def inside(height: int, width: int, box: Sequence[float]) -> np.ndarray:
 def within_box(mask: np.ndarray, box: Sequence[float]) -> np.ndarray:
     """The part of a mask that lies in a box."""
     mask = np.asarray(mask, bool)
-    return mask & inside(*mask.shape, box)
+    height, width = mask.shape
+    return mask & inside(height, width, box)
 
 
 def swapped_channels(picture: np.ndarray, order: Sequence[int]) -> np.ndarray:

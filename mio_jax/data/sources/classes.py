@@ -71,7 +71,7 @@ class Cub200(Labelled):
     attribution = "Caltech-UCSD Birds-200-2011 by Wah et al."
 
     def _table(self, file: str) -> dict[str, str]:
-        return dict(line.split(" ", 1) for line in read_lines(self.folder / file))  # type: ignore[misc]
+        return dict(line.split(" ", 1) for line in read_lines(self.folder / file))
 
     def labelled(self, split: str) -> Iterable[tuple[str, str]]:
         names, label_of = self._table("classes.txt"), self._table("image_class_labels.txt")

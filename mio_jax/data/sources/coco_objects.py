@@ -59,7 +59,7 @@ class CocoMasks(Objects):
     folder_name = "coco"
     licence = COCO_LICENCE
     attribution = "COCO 2017 by Lin et al., cocodataset.org"
-    media = ("image", "mask")
+    media: ClassVar[tuple[str, ...]] = ("image", "mask")
     annotations: ClassVar = {
         "train": "annotations/instances_train2017.json",
         "test": "annotations/instances_val2017.json",
@@ -93,7 +93,7 @@ class CocoClassMasks(CocoMasks):
     name = "coco_class_masks"
     seen = ("image",)
 
-    def items(self, split: str) -> Sequence[Any]:  # type: ignore[override]
+    def items(self, split: str) -> Sequence[Any]:
         grouped: dict[str, list[Found]] = {}
         for found in super().items(split):
             grouped.setdefault(found.file, []).append(found)

@@ -46,7 +46,8 @@ def box_property(box: np.ndarray, name: str) -> str:
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
     """Between the centres of two boxes, in shares of the square's diagonal: in [0, 1]."""
-    apart = (np.asarray(first)[:2] + np.asarray(first)[2:] - np.asarray(second)[:2] - np.asarray(second)[2:]) / 2
+    middles = [(np.asarray(box, float)[:2] + np.asarray(box, float)[2:]) / 2 for box in (first, second)]
+    apart = middles[0] - middles[1]
     return float(np.hypot(*apart) / np.sqrt(2))
 
 
