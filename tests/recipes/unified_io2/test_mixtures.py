@@ -375,7 +375,7 @@ def test_what_is_wrong_with_a_set_of_ones_own(tmp_path: Path) -> None:
     config = dataclasses.replace(config_of(tmp_path), data=DataConfig(added=(added(),)))
     from mio_jax.data.prepare import prepare
 
-    with pytest.raises(MioError, match="the reader 'no.such:Birds' cannot be imported"):
+    with pytest.raises(MioError, match=r"the reader 'no.such:Birds' cannot be imported"):
         prepare(config, load_set(TOKENIZERS), sets=["birds"])
     with pytest.raises(MioError, match="recipe 'mio' has no kinds of task"):
         load_recipe("mio").register_tasks(str(tmp_path), (added(),))
