@@ -20,6 +20,7 @@ _EXPORTS = {  # name -> module, imported on first use
     "encode_prompt": "features",
     "encode_answer": "features",
     "parse": "features",
+    "corruption": "denoising",
     "rows": "row_arrays",
     "ask": "generation",
     "prompt": "generation",
