@@ -541,7 +541,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
-    start_from: str = ""  # folder of a run whose newest parameters the first stage begins with; empty: random ones
+    start_from: str = ""  # what the first stage begins with: a run's folder, or published weights; empty: random ones
 
     def __post_init__(self) -> None:
         require(bool(self.stages), "stages is empty: a run needs at least one stage")

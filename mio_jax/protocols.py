@@ -245,6 +245,13 @@ class Recipe(Protocol):
         """Summed loss (float32 scalar), and sums to add over micro-batches: `weight`, `loss/NAME`, `weight/NAME`."""
         ...
 
+    def import_weights(self, path: str, spec: Any, place: Any) -> dict[str, Any]:
+        """Published weights -> nested dict of what `place(path, array)` made of each parameter.
+
+        Raises MioError listing tensors that are missing, unexpected or misshapen.
+        """
+        ...
+
     def register_tasks(self, records_dir: str) -> None:
         """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent."""
         ...

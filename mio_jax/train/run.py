@@ -16,7 +16,7 @@ from mio_jax.config import MeshConfig, RunConfig, StageConfig
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.nn.base import split_model
-from mio_jax.parallel import make_mesh, pad_to, rules_of
+from mio_jax.parallel import make_mesh, pad_to, rules_of, strip_to
 from mio_jax.protocols import Recipe, load_recipe
 from mio_jax.train.checkpoint import Checkpoints, check_shapes, latest_step
 from mio_jax.train.lora import KEY
@@ -113,26 +113,35 @@ def load_run(
     return Run(config, graphdef, params, parts.recipe, parts.tokenizers, parts.space)
 
 
-def starting_params(run_dir: str | os.PathLike[str], plan: Plan, seed: int, tokenizers: Any) -> Any:
-    """The newest parameters of another run as they lie on the mesh of `plan`; adapters, if it has any, are new ones.
+def starting_params(config: RunConfig, plan: Plan, parts: Parts) -> Any:
+    """What `config.start_from` holds as it lies on the mesh of `plan`: another run's newest parameters, or published
+    weights. Adapters, if the model has any, are new ones.
 
     Raises:
-      MioError: as `load_run`; a model of other sizes, or other tokenizers than that run's.
+      MioError: as `load_run`, or `Recipe.import_weights` where the path is no run; a model of other sizes, or other
+        tokenizers than that run's.
     """
-    run = load_run(run_dir, mesh=plan.mesh)
-    for modality, fingerprint in run.tokenizers.fingerprints.items():
-        if fingerprint != tokenizers.fingerprints.get(modality):
-            raise MioError(
-                f"start_from: {run_dir} was trained with another {modality} tokenizer ({fingerprint}); its ids mean "
-                f"something else here: set tokenizers.{modality} as that run's config has it"
-            )
-    check_shapes(run.params, {name: part for name, part in plan.shapes.items() if name != KEY}, str(run_dir), "params")
+    where = config.start_from
+    if (Path(where) / "stages").is_dir():
+        run = load_run(where, mesh=plan.mesh)
+        for modality, fingerprint in run.tokenizers.fingerprints.items():
+            if fingerprint != parts.tokenizers.fingerprints.get(modality):
+                raise MioError(
+                    f"start_from: {where} was trained with another {modality} tokenizer ({fingerprint}); its ids mean "
+                    f"something else here: set tokenizers.{modality} as that run's config has it"
+                )
+        base = run.params
+        check_shapes(base, {name: part for name, part in plan.shapes.items() if name != KEY}, where, "params")
+    elif Path(where).exists():
+        base = parts.recipe.import_weights(where, parts.spec, plan.place)
+    else:
+        raise MioError(f"start_from: there is no {where}; name the folder of a run, or published weights")
 
     def make(key: jax.Array, base: Any) -> Any:
-        params = {**drawn_params(plan, key), **base}
+        params = {**drawn_params(plan, key), **strip_to(base, {name: plan.shapes[name] for name in base})}
         return pad_to(jax.tree.map(lambda x, s: x.astype(s.dtype), params, plan.shapes), plan.params)
 
-    return jax.jit(make, out_shardings=shardings_of(plan.params))(jax.random.key(seed), run.params)
+    return jax.jit(make, out_shardings=shardings_of(plan.params))(jax.random.key(config.seed), base)
 
 
 def restore_params(

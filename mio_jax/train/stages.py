@@ -153,7 +153,7 @@ class _Training:
         if reached[first] is not None:
             return None
         if first == 0 and self._config.start_from:
-            return starting_params(self._config.start_from, self._plan, self._config.seed, self._parts.tokenizers)
+            return starting_params(self._config, self._plan, self._parts)
         if first == 0:
             return new_params(self._plan, self._config.seed)
         with Checkpoints(checkpoint_dir(self._config, first - 1), padding=self._plan.padding) as checkpoints:

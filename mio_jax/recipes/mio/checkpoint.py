@@ -184,6 +184,11 @@ def import_params(
     return params
 
 
+def import_weights(path: str, spec: DecoderSpec, place: Place) -> Params:
+    """`import_params`, under the name that every recipe has for what a run starts from."""
+    return import_params(path, spec, place)
+
+
 def export_config(spec: DecoderSpec) -> dict[str, Any]:
     """The published form of the sizes."""
     return {

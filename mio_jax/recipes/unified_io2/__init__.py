@@ -34,6 +34,7 @@ _EXPORTS = {  # name -> module, imported on first use
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",
+    "import_weights": "checkpoint",
 }
 
 
