@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -37,8 +36,8 @@ def import_run(weights: str | os.PathLike[str], config: RunConfig, *, ignore: Se
       The number of parameters.
 
     Raises:
-      MioError: a run that is there already, a recipe without published weights, or weights that are not those of the
-        config's model (all differences listed).
+      MioError: a run that is there already, or weights that are not those of the config's model (all differences
+        listed).
     """
     if not Path(weights).exists():
         raise MioError(f"there are no weights at {weights}")
@@ -47,13 +46,12 @@ def import_run(weights: str | os.PathLike[str], config: RunConfig, *, ignore: Se
     if latest_step(folder) is not None:
         raise MioError(f"{config.run_dir} has weights already; use another run_dir")
     parts = assemble(config)
-    read = _of(parts.recipe, "import_weights", config.recipe)
     with open_run(config) as run_dir:
         check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
         mesh = make_mesh(config.mesh)
         with jax.set_mesh(mesh):
             plan = plan_model(parts.build, mesh, rules_of(config.mesh), config.model.param_dtype)
-            params = read(weights, parts.spec, plan.place, ignore=ignore)
+            params = parts.recipe.import_weights(weights, parts.spec, plan.place, ignore=ignore)
             note = {"version": __version__, "versions": versions(), "stage": STAGE, "config": to_dict(config)}
             with Checkpoints(folder, config.checkpoint, plan.padding) as checkpoints:
                 checkpoints.save(0, {"params": params}, {}, note)
@@ -72,15 +70,8 @@ def export_run(
       The files.
 
     Raises:
-      MioError: as `load_run`; a recipe without published weights, or names that it does not have.
+      MioError: as `load_run`, or names that the recipe does not have.
     """
     run = load_run(run_dir, stage=stage)
-    write = _of(run.recipe, "export_weights", run.config.recipe)
-    written: list[Path] = write(run.params, run.recipe.resolve_model(run.config.model, run.space), folder, names=names)
-    return written
-
-
-def _of(recipe: Any, name: str, called: str) -> Any:
-    if not hasattr(recipe, name):
-        raise MioError(f"recipe {called!r} has no published weights: it brings no {name}")
-    return getattr(recipe, name)
+    spec = run.recipe.resolve_model(run.config.model, run.space)
+    return run.recipe.export_weights(run.params, spec, folder, names=names)

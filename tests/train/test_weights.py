@@ -31,7 +31,6 @@ CONFIGS = {
             head_dim=8,
             mlp_dim=16,
             depth=1,
-            input_modalities=("text",),
         ),
     ),
 }
@@ -42,7 +41,7 @@ def test_there_and_back(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     config = CONFIGS[recipe].replace(run_dir=str(tmp_path / "run"))
     parts = assemble(config)
     params = jax.jit(lambda key: init_params(parts.build, key))(jax.random.key(3))
-    [first] = parts.recipe.export_weights(params, parts.spec, tmp_path / "published")  # type: ignore[attr-defined]
+    [first] = parts.recipe.export_weights(params, parts.spec, tmp_path / "published")
     import_run(tmp_path / "published", config)
     run = load_run(config.run_dir)
     jax.tree.map(np.testing.assert_array_equal, run.params, params)
@@ -59,7 +58,7 @@ def test_the_command_says_what_to_do_next_and_what_does_not_fit(
     config = CONFIGS["mio"]
     parts = assemble(config)
     params = jax.jit(lambda key: init_params(parts.build, key))(jax.random.key(3))
-    parts.recipe.export_weights(params, parts.spec, tmp_path / "published")  # type: ignore[attr-defined]
+    parts.recipe.export_weights(params, parts.spec, tmp_path / "published")
     save_json(config, tmp_path / "config.json")
     file = tmp_path / "config.py"
     loads = "from mio_jax.config import RunConfig\nfrom mio_jax.config_loading import load_json\n"
@@ -69,7 +68,7 @@ def test_the_command_says_what_to_do_next_and_what_does_not_fit(
     assert f"--config.start_from={tmp_path / 'run'}" in capsys.readouterr().out
     assert main([*words, f"--config.run_dir={tmp_path / 'other'}", "--config.model.depth=3"]) == 2
     error = capsys.readouterr().err
-    assert "model.layers.2.mlp.down_proj.weight" in error
+    assert "model.layers.2.mlp.up_proj.weight" in error
     assert "missing" in error
     assert main(["weights", "import", str(tmp_path / "nowhere"), "--config", str(file)]) == 2
     assert "there are no weights at" in capsys.readouterr().err
@@ -79,7 +78,7 @@ def test_names_that_a_recipe_does_not_have(tmp_path: Path) -> None:
     config = CONFIGS["mio"].replace(run_dir=str(tmp_path / "run"))
     parts = assemble(config)
     params = jax.jit(lambda key: init_params(parts.build, key))(jax.random.key(3))
-    parts.recipe.export_weights(params, parts.spec, tmp_path / "published")  # type: ignore[attr-defined]
+    parts.recipe.export_weights(params, parts.spec, tmp_path / "published")
     import_run(tmp_path / "published", config)
     with pytest.raises(MioError, match=r"one kind of names, those of LlamaForCausalLM \(pytorch\), not 't5x'"):
         export_run(config.run_dir, tmp_path / "out", names="t5x")

@@ -184,11 +184,6 @@ def import_params(
     return params
 
 
-def import_weights(path: str, spec: DecoderSpec, place: Place) -> Params:
-    """`import_params`, under the name that every recipe has for what a run starts from."""
-    return import_params(path, spec, place)
-
-
 def export_config(spec: DecoderSpec) -> dict[str, Any]:
     """The published form of the sizes."""
     return {
@@ -245,7 +240,7 @@ def export_params(
     return write_weights(folder, plan, tensors(), max_shard_bytes)
 
 
-import_weights = import_params  # `mio weights import`
+import_weights = import_params  # the name that every recipe has for what a run starts from
 
 
 def export_weights(params: Params, spec: DecoderSpec, folder: str | os.PathLike[str], *, names: str = "") -> list[Path]:

@@ -29,7 +29,6 @@ _EXPORTS = {  # name -> module, imported on first use
     "encoded_decoding": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
-    "import_weights": "checkpoint",
     "export_weights": "checkpoint",
     "resolve_model": "model",
     "model_sizes": "model",

@@ -75,11 +75,6 @@ def import_params(
     return Imported(params, tokenizers)
 
 
-def import_weights(path: str, spec: UnifiedIO2Spec, place: Place) -> Params:
-    """`import_params` of the model alone: what a run starts from."""
-    return import_params(path, spec, place).params
-
-
 def split_tokenizers(found: Mapping[str, Stored]) -> tuple[dict[str, Stored], dict[str, dict[str, Stored]]]:
     """(the model's tensors, those of each tokenizer by the rest of their names)."""
     own: dict[str, Stored] = {}
