@@ -52,6 +52,27 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters on kernels of the layers, which alone are trained then; see docs/lora.md.
+
+    patterns: globs of paths (`decoder/layers/attention/query`); of what they match, kernels of layers get an adapter.
+    """
+
+    rank: int = 0  # 0: none
+    alpha: float = 16.0  # what an adapter adds is scaled by alpha / rank
+    patterns: tuple[str, ...] = ("*layers/*",)
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 0, f"model.lora.rank is {self.rank}; it must be 0 (no adapters) or more")
+        require(self.alpha > 0, f"model.lora.alpha is {self.alpha}; it must be positive")
+        require(not self.rank or bool(self.patterns), "model.lora.patterns is empty; name kernels, such as *layers/*")
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A preset of the recipe, with any of its sizes replaced. `None` keeps the preset's value."""
 
@@ -76,6 +97,7 @@ class ModelConfig:
     target_modalities: tuple[str, ...] = ()
     trained_encoders: tuple[str, ...] = ()  # front ends whose pre-trained encoder learns too
     variants: tuple[str, ...] = ()  # switches of the recipe's own; its README lists them
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, DTYPES)
@@ -429,6 +451,7 @@ AXIS_RULES = (
     AxisRule("kv"),
     AxisRule("norm"),
     AxisRule("layers"),
+    AxisRule("lora"),  # between the two halves of a low-rank adapter
 )
 
 
@@ -551,6 +574,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    start_from: str = ""  # what the first stage begins with: a run's folder, or published weights; empty: random ones
 
     def __post_init__(self) -> None:
         require(bool(self.stages), "stages is empty: a run needs at least one stage")

@@ -7,9 +7,11 @@ A recipe is a package `mio_jax.recipes.<name>` whose public names satisfy `Recip
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -243,6 +245,22 @@ class Recipe(Protocol):
         self, model: Model, batch: dict[str, jax.Array], *, z_loss: float = 0.0
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Summed loss (float32 scalar), and sums to add over micro-batches: `weight`, `loss/NAME`, `weight/NAME`."""
+        ...
+
+    def import_weights(
+        self, path: str | os.PathLike[str], spec: Any, place: Any = None, *, ignore: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Published weights -> nested dict of what `place(path, array)` made of each parameter.
+
+        `ignore`: globs of names in them that the model lacks. Raises MioError listing tensors that are missing,
+        unexpected or misshapen.
+        """
+        ...
+
+    def export_weights(
+        self, params: dict[str, Any], spec: Any, folder: str | os.PathLike[str], *, names: str = ""
+    ) -> list[Path]:
+        """Writes the published form -> its files. `names`: which names, where there are several; empty: the first."""
         ...
 
     def register_tasks(self, records_dir: str, added: Sequence[AddedSet] = ()) -> None:

@@ -65,7 +65,10 @@ def lay_out(config: RunConfig, topology: Topology) -> Laid:
             f"the config's mesh has {mesh.size} devices and {topology.name} has {topology.devices}: set one of its "
             "axes to -1, e.g. --config.mesh.fsdp=-1 --config.mesh.data=1"
         )
-    plan = plan_model(lambda key: recipe.build_model(spec, key), mesh, rules_of(config.mesh), config.model.param_dtype)
+    model = config.model
+    plan = plan_model(
+        lambda key: recipe.build_model(spec, key), mesh, rules_of(config.mesh), model.param_dtype, model.lora
+    )
     return Laid(recipe, spec, source, mesh, plan)
 
 

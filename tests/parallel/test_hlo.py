@@ -156,6 +156,19 @@ def test_a_slice_of_a_stack_costs_the_slice() -> None:
     assert hbm_bytes(module, body, body["y"]) == 64 * 16 * 2  # the weight; the rest is on the core
 
 
+def test_of_several_outputs_those_updated_in_place_cost_their_update() -> None:
+    """A product that is kept beside what it was made for, in one fusion: the stack of kept ones is not written whole."""
+    both = """ROOT %two = (bf16[5,8,64]{2,1,0}, bf16[8,64]{1,0}) tuple(%dynamic-update-slice.1, %param_1.2)"""
+    text = TEXT.replace("  ROOT %dynamic-update-slice.1 =", "  %dynamic-update-slice.1 =").replace(
+        "dynamic-update-slice(%param_0.2, %row, %param_2.2, %zero.2, %zero.2)\n",
+        f"dynamic-update-slice(%param_0.2, %row, %param_2.2, %zero.2, %zero.2)\n  {both}\n",
+    )
+    text = text.replace("%saved = bf16[5,8,64]{2,1,0} fusion", "%saved = (bf16[5,8,64]{2,1,0}, bf16[8,64]{1,0}) fusion")
+    module = parse(text)
+    body = module.computations["body"]
+    assert hbm_bytes(module, body, body["saved"]) == 2 * 8 * 64 * 2 + 4
+
+
 MOVES = """HloModule jit_moves
 
 ENTRY %main (p0: f32[64,16]) -> f32[8,16] {

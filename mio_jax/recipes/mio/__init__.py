@@ -32,6 +32,8 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "ask": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
+    "import_weights": "checkpoint",
+    "export_weights": "checkpoint",
 }
 
 

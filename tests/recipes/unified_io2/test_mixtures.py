@@ -257,14 +257,14 @@ def test_a_mixture_says_which_folder_is_missing(tmp_path: Path) -> None:
 def test_training_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two sets of the instruction mixture, prepared by the command: refused, or trained with and said."""
     config = config_of(tmp_path)
-    for name in ("alpaca", "coco", "imagenet"):
+    for name in ("alpaca", "coco", "imagenet", "got10k"):
         make(name, tmp_path / "raw")
-    assert main(["data", "prepare", "--sets", "coco", "imagenet", *words_of(config)]) == 0
+    assert main(["data", "prepare", "--sets", "coco", "imagenet", "got10k", *words_of(config)]) == 0
     assert main(["data", "list", *words_of(config)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"uio2_coco_detection +image -> text +coco +3 +3 ", shown)
     assert "uio2_alpaca" not in shown
-    assert re.search(r"unified_io2_instruct +\d+ sets, \d+ of them readable, 2 prepared, which make up \d", shown)
+    assert re.search(r"unified_io2_instruct +\d+ sets, \d+ of them readable, 3 prepared, which make up \d", shown)
     assert "published sets are not prepared here" in shown
     assert main(["data", "list", "--all", *words_of(config)]) == 0
     whole = capsys.readouterr().out
@@ -280,7 +280,7 @@ def test_training_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     recipe.register_tasks(config.data.records_dir)
     rows = recipe.rows(config)
     with pytest.raises(
-        MioError, match=r"or train with the 2 sets there are: --config.data.absent_sets=leave_out"
+        MioError, match=r"or train with the 3 sets there are: --config.data.absent_sets=leave_out"
     ) as caught:
         make_loader(config, stage, encode, seed=0, row_format=rows)
     assert f"{tmp_path}/raw/alpaca is there, so run mio data prepare --sets alpaca" in str(caught.value)
