@@ -28,6 +28,8 @@ _EXPORTS = {  # name -> module, imported on first use
     "encoded_decoding": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
+    "task_infos": "runner_table",
+    "task_runner": "runner",
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",

@@ -28,6 +28,8 @@ class Sample:
       target_image: int32 [codes]; None.
       target_audio: int32 [times * layers] time after time, each layer's codes behind those of the layer before; None.
       hidden: bool [height, width] of `image`, what the encoder is not to see.
+      image_history: frames before `image`, uint8 [height, width, 3], oldest first.
+      sound_history: segments before `sound`, oldest first; `sound` is then one of them, with its middle shown.
     """
 
     text: np.ndarray
@@ -37,10 +39,13 @@ class Sample:
     target_image: np.ndarray | None = None
     target_audio: np.ndarray | None = None
     hidden: np.ndarray | None = None
+    image_history: tuple[np.ndarray, ...] = ()
+    sound_history: tuple[Any, ...] = ()
 
     def tobytes(self) -> bytes:
         """Equal for equal inputs."""
         parts = [self.text, self.image, None if self.sound is None else self.sound.samples, self.hidden]
+        parts += [*self.image_history, *(sound.samples for sound in self.sound_history)]
         return b"|".join(b"" if part is None else np.ascontiguousarray(part).tobytes() for part in parts)
 
     def tolist(self) -> list[int]:

@@ -16,6 +16,7 @@ from mio_jax.errors import MioError
 from mio_jax.recipes.unified_io2 import preprocessing as pre
 from mio_jax.recipes.unified_io2.batching import schema
 from mio_jax.recipes.unified_io2.features import Sample
+from mio_jax.recipes.unified_io2.histories import history_arrays
 from mio_jax.recipes.unified_io2.model import resolve_model
 from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
 from mio_jax.recipes.unified_io2.tokens import published_space
@@ -59,6 +60,7 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
         out["inputs/image"] = pre.image_features(sample.image, placement, media, hidden=sample.hidden)
     if sample.sound is not None:
         out["inputs/audio"] = pre.audio_features(pre.sound_segments(sample.sound, media)[-1], media)
+    out |= history_arrays(sample.image_history, sample.sound_history, sample.sound, media)
     if sample.target_text is not None:
         out["targets/text"] = target_features([sample.target_text], media.text_targets)
     for kind, codes in (("image", sample.target_image), ("audio", sample.target_audio)):
@@ -128,6 +130,8 @@ class Rows:
     def sizes(self, example: Sample) -> tuple[int, int, int]:
         """The trunk's tokens of a sample; every patch of a medium counts, seen or not."""
         media = self.media
+        if example.image_history or example.sound_history:
+            raise MioError("an example has earlier frames or sounds; only prompts may, rows of training have no room")
         inputs = min(len(example.text) + 1, media.text_inputs)
         inputs += media.samples("image") * (example.image is not None)
         inputs += media.samples("audio") * (example.sound is not None)

@@ -1,0 +1,67 @@
+"""What came before the picture or the sound of a sample: earlier frames and segments (specification section 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mio_jax.data.media.video import frame_times
+from mio_jax.errors import MioError
+from mio_jax.recipes.unified_io2 import preprocessing as pre
+from mio_jax.recipes.unified_io2.examples import video_fields
+from mio_tokenizers.audio.io import SILENCE, mono
+from mio_tokenizers.audio.mel import segments_of
+from mio_tokenizers.audio.metrics import resample
+from mio_tokenizers.base import Audio
+
+
+def history_arrays(
+    images: Sequence[np.ndarray], sounds: Sequence[Audio], sound: Audio | None, media: pre.Sizes
+) -> dict[str, dict[str, np.ndarray]]:
+    """Features of earlier frames and segments, and of the sound that follows those segments (cut as they are).
+
+    Raises MioError on more of them than a model has places for.
+    """
+    out: dict[str, dict[str, np.ndarray]] = {}
+    if len(images):
+        out["inputs/image_history"] = pre.history_features(images, media)
+    if len(sounds):
+        out["inputs/audio_history"] = pre.audio_history_features([pre.centred_sound(s, media) for s in sounds], media)
+        if sound is not None:
+            out["inputs/audio"] = pre.audio_features(pre.centred_sound(sound, media), media)
+    return out
+
+
+def sound_parts(audio: Audio, media: pre.Sizes) -> dict[str, Any]:
+    """A sound of any length and rate -> `sound`, its last segment, and `sound_history`, those before it.
+
+    Silence behind the last audible segment is left out. Raises MioError on an empty, silent or damaged sound, or one
+    that is longer than the places for its segments.
+    """
+    rate = media.mel.rate
+    parts = segments_of(resample(mono(audio), audio.rate, rate), rate, media.segment_seconds)
+    heard = np.flatnonzero(np.abs(parts).max(axis=1) >= SILENCE)
+    parts = parts[: heard[-1] + 1]
+    if len(parts) > media.frames + 1:
+        raise MioError(
+            f"the sound has {len(parts)} segments of {media.segment_seconds:g} s; a model is shown {media.frames + 1} "
+            "at most: cut it"
+        )
+    *before, last = (Audio(part, rate) for part in parts)
+    return {"sound": last, "sound_history": tuple(before)}
+
+
+def video_parts(frames: np.ndarray, audio: Audio | None, media: pre.Sizes) -> dict[str, Any]:
+    """Frames of a video and its sound -> fields of a `Sample`: as many frames as there are places, evenly spread.
+
+    The last one is the picture, the others its history, each with its own part of the sound. MioError on no frames.
+    """
+    if not len(frames):
+        raise MioError("the video has no frames")
+    count = min(len(frames), media.frames + 1)
+    chosen = frames[frame_times(len(frames), count).astype(int)]
+    fields = video_fields(chosen, audio)
+    names = {"audio": "sound", "audio_history": "sound_history"}
+    return {names.get(name, name): value for name, value in fields.items()}
