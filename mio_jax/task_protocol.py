@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -96,6 +96,13 @@ class TaskSettings:
     average_options: bool = False
     segments: int = 1
     rows: int = 16
+
+
+class Asked(NamedTuple):
+    """How a recipe answers a kind of example of a suite (`mio_jax.evaluate.suites`): by which task, and how."""
+
+    task: str
+    settings: TaskSettings = TaskSettings()
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ _EXPORTS = {  # name -> module, imported on first use
     "stop_strings": "generation",
     "task_infos": "runner_table",
     "task_runner": "runner",
+    "suite_asks": "runner_table",
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",

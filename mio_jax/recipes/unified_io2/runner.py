@@ -119,11 +119,9 @@ class Runner:
         """Ids of the task's first wording. The text stands in its one place, whatever that is called."""
         modality, wordings = prompts.templates(entry.wording)
         names = prompts.placeholders(wordings[0])
-        filled = {name: values["box"] if name == "box" else values[""] for name in names}
-        written = prompts.prefixed(
-            prompts.fill(wordings[0], *([filled.pop("")] if "" in filled else []), **filled), modality
-        )
-        return self.ids(written)
+        named = {name: values["box"] if name == "box" else values[""] for name in names if name}
+        plain = [values[""]] if "" in names else []
+        return self.ids(prompts.prefixed(prompts.fill(wordings[0], *plain, **named), modality))
 
     def ids(self, written: str) -> np.ndarray:
         """Ids of a prompt. Raises MioError where it does not fit, because a cut prompt is another one."""

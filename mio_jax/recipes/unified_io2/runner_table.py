@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mio_jax.generate.sampling import SamplingConfig
-from mio_jax.task_protocol import TaskInfo
+from mio_jax.task_protocol import Asked, TaskInfo
 
 GREEDY = SamplingConfig(greedy=True)
 PICTURE = SamplingConfig(top_p=0.9)
@@ -247,3 +247,13 @@ RELEASED = tuple(entry.info.name for entry in _RELEASED)
 def task_infos() -> dict[str, TaskInfo]:
     """What the tasks need and give, by name."""
     return {name: entry.info for name, entry in TABLE.items()}
+
+
+def suite_asks() -> dict[str, dict[str, Asked]]:
+    """How suites' kinds of examples are asked, where a task of the same name is not what is meant."""
+    kinds = {
+        "normal": Asked("surface_normals"),
+        "segmentation": Asked("segmentation_class"),
+        "stuff_segmentation": Asked("semantic_segmentation"),
+    }
+    return {"grit": kinds}
