@@ -52,7 +52,11 @@ class TaskInputs:
     def given(self) -> tuple[str, ...]:
         """Names of what is there."""
         present = {name: getattr(self, name) for name in INPUTS}
-        return tuple(name for name, value in present.items() if not (value is None or value == "" or value == ()))
+        return tuple(
+            name
+            for name, value in present.items()
+            if not (value is None or (isinstance(value, str | tuple) and not value))
+        )
 
 
 @dataclass(frozen=True)

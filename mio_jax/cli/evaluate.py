@@ -4,7 +4,7 @@ shuffled across examples, and the standard error of the difference. Writes resul
   mio eval --run runs/quickstart
   mio eval --run runs/quickstart --directions "text->image,image->mask" --examples 100 --force
 
-With --suite the examples are a benchmark's, or your own, in a folder of yours; scores go to RUN/suites/NAME/results.json.
+With --suite the examples are a benchmark's, or your own, in a folder of yours; scores go to RUN/suites/NAME/.
 
   mio eval --suite list
   mio eval --run runs/x --suite grit --data /data/GRIT --tasks refexp,vqa --examples 500

@@ -28,6 +28,7 @@ from mio_jax.recipes.unified_io2.row_arrays import media_sizes, spec_of
 from mio_jax.recipes.unified_io2.runner_table import TABLE, Entry
 from mio_jax.task_protocol import TaskAnswer, TaskInputs, TaskSettings
 from mio_tokenizers.base import Audio
+from mio_tokenizers.image.io import check_picture
 from mio_tokenizers.structured.extra_ids import write_box
 
 OPTIONS_AT_ONCE = 100
@@ -107,7 +108,7 @@ class Runner:
         elif inputs.audio is not None:
             parts |= sound_parts(inputs.audio, self.media)
         if inputs.image is not None:
-            parts["image"] = inputs.image
+            parts["image"] = check_picture(inputs.image)
         placement = pre.place(parts["image"], self.media.image) if "image" in parts else None
         values = {"": prompts.clean(inputs.text) if entry.lower else inputs.text}
         if inputs.box is not None:
