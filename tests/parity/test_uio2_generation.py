@@ -137,16 +137,16 @@ class Prepared:
         return tokens
 
 
-def engine_of_fixture(fixtures: Generation) -> EncodedEngine:
+@pytest.fixture(scope="module")
+def engine(fixtures: Generation) -> EncodedEngine:
     model = fixtures.model()
     space = _space(fixtures.spec.text_vocab, 64, 48)
     return EncodedEngine(split(model)[0], params_of(model), Prepared(fixtures, "image"), space)
 
 
-def test_the_engine_guides_pictures_against_given_prompts(fixtures: Generation) -> None:
+def test_the_engine_guides_pictures_against_given_prompts(fixtures: Generation, engine: EncodedEngine) -> None:
     ids, alpha = fixtures.wanted["image_cfg_ids"], float(fixtures.wanted["cfg_alpha"])
     n = len(ids)
-    engine = engine_of_fixture(fixtures)
     asked = {"max_new_tokens": ids.shape[1], "grammar": grammar(engine.space).replace(begin="image"), "guidance": alpha}
     new = engine.generate(range(n), GREEDY, against=range(n, 2 * n), **asked)
     assert np.array_equal(np.stack(new), ids)
@@ -154,11 +154,10 @@ def test_the_engine_guides_pictures_against_given_prompts(fixtures: Generation) 
     assert not np.array_equal(np.stack(itself), ids)
 
 
-def test_given_codes_are_kept_and_the_others_are_the_guided_ones(fixtures: Generation) -> None:
+def test_given_codes_are_kept_and_the_others_are_the_guided_ones(fixtures: Generation, engine: EncodedEngine) -> None:
     """Half of the reference's own codes given: the other half comes out as the reference made it."""
     ids, alpha = fixtures.wanted["image_cfg_ids"], float(fixtures.wanted["cfg_alpha"])
     n = len(ids)
-    engine = engine_of_fixture(fixtures)
     asked = {"max_new_tokens": ids.shape[1], "grammar": grammar(engine.space).replace(begin="image"), "guidance": alpha}
     asked["against"] = range(n, 2 * n)
     kept = np.random.default_rng(0).random(ids.shape) < 0.5
