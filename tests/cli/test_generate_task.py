@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io.wavfile
 from PIL import Image
 
 from mio_jax.cli import generate_task
@@ -16,6 +20,9 @@ from mio_jax.recipes.unified_io2.runner_table import TABLE
 from mio_tokenizers.audio.io import write_wav
 from mio_tokenizers.base import Audio
 from tests.recipes.unified_io2.untrained import make_run
+
+ROOT = Path(__file__).parents[2]
+TOY = ROOT / "tests" / "golden" / "unified-io-2" / "toy_llama_style.model"
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +47,9 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty").mkdir()
     (folder / "movie.mp4").write_bytes(b"\x00\x00\x00 ftypisom")
     write_wav(folder / "in.wav", Audio(np.sin(np.arange(8000) / 9).astype(np.float32), 16000))
+    nan = np.full(8000, np.nan, np.float32)
+    scipy.io.wavfile.write(folder / "nan.wav", 16000, nan)
+    Image.new("RGB", (1, 1), (200, 10, 10)).save(folder / "dot.png")
     (folder / "names.txt").write_text("cat\ndog\n\nhorse\n")
     return folder
 
@@ -58,6 +68,43 @@ def test_a_box_is_written_and_drawn(
         assert 0 <= box["y1"] <= box["y2"] <= 40
     assert len(facts["boxes"]) + facts.get("dropped", 0) == 1
     assert str(tmp_path / "000.json") in capsys.readouterr().out
+
+
+def test_a_picture_of_one_pixel(run_dir: str, media: Path, tmp_path: Path) -> None:
+    words = ["generate", "--run", run_dir, "--task", "refexp", "--image", str(media / "dot.png"), "--text", "it"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    assert Image.open(tmp_path / "000_drawn.png").size == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokenizers": {"text": f"unified_io2:{TOY}"}}, "was trained with text tokenizer"),
+        ({"model": {"dim": 32}}, "does not fit"),
+        ({"model": {"depth": 2}}, "does not fit"),
+    ],
+)
+def test_a_run_whose_parts_are_of_another_size(
+    changes: dict[str, Any],
+    message: str,
+    run_dir: str,
+    media: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Another vocabulary than the run was trained with, and a checkpoint of another model."""
+    run = tmp_path / "run"
+    shutil.copytree(run_dir, run)
+    config = json.loads((run / "config.json").read_text())
+    config["run_dir"] = str(run)
+    for part, values in changes.items():
+        config[part] |= values
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["generate", "--run", str(run), "--task", "caption", "--image", str(media / "in.png")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
 
 
 def test_pictures_guided_away_from_a_text(run_dir: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +164,7 @@ def test_frames_of_a_video(media: Path) -> None:
         ("--task vqa --image {m}/in.png --text why --options cat", "has 1 answers to choose from"),
         ("--task audio_caption --audio {m}/in.wav --ask image", "--ask is for prompts of your own"),
         ("--task video_caption --video {m}/in.gif", "built without it"),
+        ("--task audio_caption --audio {m}/nan.wav", "nan.wav: the sound holds NaN or infinite samples"),
         ("--task audio_generation --text rain --segments 3", "built without audio_history"),
         ("--task image_generation --text rain --guidance -1", "guidance is -1.0"),
         ("--box 1,2,3,4 --prompt x", "--box is for tasks"),
@@ -131,6 +179,20 @@ def test_one_clear_line(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert message in error
+
+
+def test_the_python_of_the_page_runs(
+    run_dir: str, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "x").symlink_to(run_dir)
+    (tmp_path / "cat.png").symlink_to(media / "in.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["found"].boxes.shape in ((0, 4), (1, 4))
+    assert [set(answer.scores) for answer in names["answers"]] == [{"yes", "no"}] * 2
 
 
 def test_a_run_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
