@@ -6,7 +6,7 @@ A recipe that can be asked for tasks by name has `task_infos()` and `task_runner
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -30,6 +30,15 @@ INPUTS = {
 }
 
 
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
+
+
+def as_box(values: Iterable[float]) -> Box:
+    """Four numbers. Raises ValueError on another count."""
+    x1, y1, x2, y2 = map(float, values)
+    return x1, y1, x2, y2
+
+
 @dataclass(frozen=True, eq=False)
 class TaskInputs:
     """What one example of a task brings.
@@ -44,7 +53,7 @@ class TaskInputs:
     image: np.ndarray | None = None
     video: np.ndarray | None = None
     audio: Audio | None = None
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     options: tuple[str, ...] = ()
     negative: str = ""
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.task_protocol import INPUTS, TaskInfo, TaskInputs, TaskSettings
+from mio_jax.task_protocol import INPUTS, Box, TaskInfo, TaskInputs, TaskSettings, as_box
 
 LIST = "list"
-NEEDS = ("--text", "--image", "--video", "--audio", "--box", "--options", "--negative")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,13 +130,12 @@ def read_inputs(args: argparse.Namespace) -> TaskInputs:
     )
 
 
-def read_box(written: str) -> tuple[float, float, float, float]:
+def read_box(written: str) -> Box:
     """ "x1,y1,x2,y2" -> numbers. Raises MioError on anything else."""
     try:
-        x1, y1, x2, y2 = (float(part) for part in written.split(","))
+        return as_box(float(part) for part in written.split(","))
     except ValueError:
         raise MioError(f"--box is {written!r}; it must be four numbers, x1,y1,x2,y2, such as 10,20,110,220") from None
-    return x1, y1, x2, y2
 
 
 def read_options(written: str) -> tuple[str, ...]:

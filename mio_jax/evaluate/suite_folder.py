@@ -12,7 +12,7 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.evaluate.functions import function
 from mio_jax.evaluate.suites import Data, Item, Suite, SuiteTask, register
-from mio_jax.task_protocol import INPUTS, TaskAnswer, TaskInputs
+from mio_jax.task_protocol import INPUTS, TaskAnswer, TaskInputs, as_box
 from mio_tokenizers.audio.io import read_audio
 from mio_tokenizers.image.io import picture_mask, read_image
 
@@ -139,7 +139,7 @@ def _item(folder: Path, line: str, number: int) -> tuple[str, Item]:
             text=str(example.get("text", "")),
             image=read_image(folder / example["image"]) if "image" in example else None,
             audio=read_audio(folder / example["audio"]) if "audio" in example else None,
-            box=tuple(map(float, example["box"])) if "box" in example else None,  # type: ignore[arg-type]
+            box=as_box(example["box"]) if "box" in example else None,
             options=tuple(map(str, example.get("options", ()))),
             negative=str(example.get("negative", "")),
         )

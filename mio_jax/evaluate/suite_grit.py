@@ -19,7 +19,7 @@ from mio_jax.errors import MioError
 from mio_jax.evaluate import grit
 from mio_jax.evaluate.rle import decode_masks, encode_mask
 from mio_jax.evaluate.suites import Data, Item, MetricFn, Suite, SuiteTask, register
-from mio_jax.task_protocol import TaskAnswer, TaskInputs
+from mio_jax.task_protocol import TaskAnswer, TaskInputs, as_box
 from mio_tokenizers.image.io import read_image
 
 LAYOUT = """\
@@ -85,7 +85,7 @@ def _item(folder: Path, task: str, sample: Mapping[str, Any]) -> Item:
         return TaskInputs(
             text="" if task == "keypoint" else words,
             image=read_image(folder / "images" / given["image_id"]),
-            box=None if box is None else tuple(map(float, box)),
+            box=None if box is None else as_box(box),
             options=known,
         )
 

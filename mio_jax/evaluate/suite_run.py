@@ -89,7 +89,8 @@ def asks_of(recipe: Any, suite: str, tasks: Sequence[SuiteTask], name: str) -> d
     """
     kinds = list(dict.fromkeys(item.kind for task in tasks for item in task.items))
     infos = recipe.task_infos()
-    table: Mapping[str, Asked] = getattr(recipe, "suite_asks", dict)().get(suite, {})
+    tables: Mapping[str, Mapping[str, Asked]] = recipe.suite_asks() if hasattr(recipe, "suite_asks") else {}
+    table = tables.get(suite, {})
     asks = {kind: table.get(kind, Asked(kind)) for kind in kinds}
     lacks = [kind for kind, asked in asks.items() if asked.task not in infos]
     if lacks:

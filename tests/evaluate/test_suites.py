@@ -80,7 +80,7 @@ def test_grit_by_the_command(runner: Right, tmp_path: Path, capsys: pytest.Captu
     data, run = make_grit(tmp_path / "GRIT"), tmp_path / "run"
     assert main(["eval", "--run", str(run), "--suite", "grit", "--data", str(data)]) == 0
     printed = capsys.readouterr().out
-    assert "grit/overall: 0.9" in printed
+    assert "grit/overall: 1.0000" in printed
     results = json.loads((run / "suites" / "grit" / "results.json").read_text())
     assert set(results["tasks"]) == {*results["tasks"], "vqa", "normal"}
     assert len(results["tasks"]) == 7

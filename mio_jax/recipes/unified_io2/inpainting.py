@@ -10,7 +10,7 @@ import numpy as np
 
 from mio_jax.errors import MioError
 from mio_jax.recipes.unified_io2 import preprocessing as pre
-from mio_jax.task_protocol import TaskAnswer, TaskInputs
+from mio_jax.task_protocol import Box, TaskAnswer, TaskInputs
 
 
 class GivenPart(NamedTuple):
@@ -21,9 +21,7 @@ class GivenPart(NamedTuple):
     kept: np.ndarray
 
 
-def given_part(
-    image: np.ndarray, box: tuple[float, float, float, float], tokenizer: Any, grid: tuple[int, int]
-) -> GivenPart:
+def given_part(image: np.ndarray, box: Box, tokenizer: Any, grid: tuple[int, int]) -> GivenPart:
     """The picture as the codes of its square; a code that shows any pixel of the box (x1, y1, x2, y2) is not kept.
 
     Raises MioError if the tokenizer makes another number of codes than the model's `grid`.
@@ -48,7 +46,7 @@ def _edge(tokenizer: Any, codes: int) -> int:
     return int(np.asarray(tokenizer.decode(np.zeros(codes, np.int32))).shape[0])
 
 
-def within(box: tuple[float, float, float, float], size: tuple[int, ...]) -> np.ndarray:
+def within(box: Box, size: tuple[int, ...]) -> np.ndarray:
     """bool [height, width]: pixels that a box covers any part of."""
     x1, y1, x2, y2 = box
     mask = np.zeros(size[:2], bool)

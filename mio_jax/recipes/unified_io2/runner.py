@@ -26,7 +26,7 @@ from mio_jax.recipes.unified_io2.histories import sound_parts, video_parts
 from mio_jax.recipes.unified_io2.inpainting import given_part, pasted
 from mio_jax.recipes.unified_io2.row_arrays import media_sizes, spec_of
 from mio_jax.recipes.unified_io2.runner_table import TABLE, Entry
-from mio_jax.task_protocol import TaskAnswer, TaskInputs, TaskSettings
+from mio_jax.task_protocol import Box, TaskAnswer, TaskInputs, TaskSettings, as_box
 from mio_tokenizers.base import Audio
 from mio_tokenizers.image.io import check_picture
 from mio_tokenizers.structured.extra_ids import write_box
@@ -241,7 +241,7 @@ class Runner:
         asked, numbers = [], []
         for one, boxes, seed in zip(inputs, found, seeds, strict=True):
             some = [box for box in boxes if (box[2:] - box[:2] >= 1).all()]
-            asked += [dataclasses.replace(one, box=tuple(map(float, box))) for box in some]
+            asked += [dataclasses.replace(one, box=as_box(box)) for box in some]
             numbers.append((len(some), seed))
         each = [seed for count, seed in numbers for _ in range(count)]
         answers = iter(self.once(entry, asked, settings, each))
@@ -283,7 +283,7 @@ class Runner:
         for _ in range(settings.segments):
             before = [parts[-self.media.frames :] for parts in made]
             said = self.once(entry, inputs, settings, seeds, earlier=before)
-            made = [(*parts, answer.sound) for parts, answer in zip(made, said, strict=True)]
+            made = [(*parts, answer.sound) for parts, answer in zip(made, said, strict=True) if answer.sound]
         return [
             TaskAnswer(sound=Audio(np.concatenate([part.samples for part in parts]), parts[0].rate)) for parts in made
         ]
@@ -340,7 +340,7 @@ def sampling_of(entry: Entry, settings: TaskSettings) -> SamplingConfig:
     return dataclasses.replace(entry.sampling, **changes)
 
 
-def _shown_box(box: tuple[float, float, float, float], placement: Placement) -> np.ndarray:
+def _shown_box(box: Box, placement: Placement) -> np.ndarray:
     """(x1, y1, x2, y2) of the picture -> (y1, x1, y2, x2) in the square, float32 [4]."""
     height, width = placement.source
     x1, y1, x2, y2 = np.asarray(box, np.float64)
