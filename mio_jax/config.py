@@ -51,6 +51,27 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters on kernels of the layers, which alone are trained then; see docs/lora.md.
+
+    patterns: globs of paths (`decoder/layers/attention/query`); of what they match, kernels of layers get an adapter.
+    """
+
+    rank: int = 0  # 0: none
+    alpha: float = 16.0  # what an adapter adds is scaled by alpha / rank
+    patterns: tuple[str, ...] = ("*layers/*",)
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 0, f"model.lora.rank is {self.rank}; it must be 0 (no adapters) or more")
+        require(self.alpha > 0, f"model.lora.alpha is {self.alpha}; it must be positive")
+        require(not self.rank or bool(self.patterns), "model.lora.patterns is empty; name kernels, such as *layers/*")
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """A preset of the recipe, with any of its sizes replaced. `None` keeps the preset's value."""
 
@@ -75,6 +96,7 @@ class ModelConfig:
     target_modalities: tuple[str, ...] = ()
     trained_encoders: tuple[str, ...] = ()  # front ends whose pre-trained encoder learns too
     variants: tuple[str, ...] = ()  # switches of the recipe's own; its README lists them
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, DTYPES)
@@ -93,7 +115,7 @@ class TokenizersConfig:
     text: str = "bundled:text_tiny"
     image: str = "bundled:image_vq_tiny"
     audio: str = "bundled:audio_rvq_tiny"
-    sentinels: int = 0  # ids at the end of the vocabulary that stages with objective "denoising" need
+    sentinels: int = 0  # ids at the end of a joint vocabulary that stages with objective "denoising" need
 
     def __post_init__(self) -> None:
         require(
@@ -333,6 +355,7 @@ class DataConfig:
     budgets: tuple[int, ...] = ()  # of each sequence of a row, where a model has several (inputs, targets)
     row_examples: int = 8  # at most, where a model's front ends see them one by one
     text_length: int = 512  # tokens of a text, where texts are sequences of their own
+    patch_share: float = 1.0  # of an input medium's patches, drawn at random, that a model's encoder is given
     prefetch: int = 2  # batches prepared ahead by threads
     packing: str = "first_fit"  # "window": fuller rows, from a window of waiting examples; "pairs": at most two a row
     packing_bins: int = 16  # first_fit: rows kept open at once
@@ -349,6 +372,7 @@ class DataConfig:
         )
         require(self.row_examples > 0, f"data.row_examples is {self.row_examples}; it must be positive")
         require(self.text_length > 1, f"data.text_length is {self.text_length}; it must be at least 2")
+        require(0 < self.patch_share <= 1, f"data.patch_share is {self.patch_share}; it must be above 0, and 1 at most")
         require(self.prefetch >= 0, f"data.prefetch is {self.prefetch}; it must be 0 or more")
         require_choice("data.packing", self.packing, PACKINGS)
         for name in self.keep_media:
@@ -394,6 +418,7 @@ AXIS_RULES = (
     AxisRule("kv"),
     AxisRule("norm"),
     AxisRule("layers"),
+    AxisRule("lora"),  # between the two halves of a low-rank adapter
 )
 
 
@@ -516,6 +541,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    start_from: str = ""  # folder of a run whose newest parameters the first stage begins with; empty: random ones
 
     def __post_init__(self) -> None:
         require(bool(self.stages), "stages is empty: a run needs at least one stage")
@@ -524,12 +550,6 @@ class RunConfig:
         require(
             all(n and n.replace("_", "").replace("-", "").isalnum() for n in names),
             f"stage names name folders: {names}",
-        )
-        denoising = [stage.name for stage in self.stages if stage.objective == "denoising"]
-        require(
-            not denoising or self.tokenizers.sentinels > 0,
-            f"stage {denoising[:1]}: objective 'denoising' needs sentinels in the vocabulary, and tokenizers.sentinels "
-            "is 0; set it, to 100 say, for the whole run",
         )
 
     def with_steps(self) -> RunConfig:

@@ -19,7 +19,7 @@ from mio_jax.errors import MioError
 if TYPE_CHECKING:
     import jax
 
-    from mio_jax.config import ModelConfig, RunConfig
+    from mio_jax.config import ModelConfig, RunConfig, StageConfig
     from mio_jax.data.token_space import TokenSpace
     from mio_jax.nn.cache import KVCache
 
@@ -29,12 +29,20 @@ class Segment(NamedTuple):
 
     kind "text": `value` is a string, in which the token space's special strings stand for their ids;
     kind "image": int32 codes [tokens]; kind "audio": int32 codes [layers, frames] (the layers given are written).
+    Recipes whose models look at media themselves have more kinds; see their `encode`.
     `supervised`: whether its tokens, media tags included, carry loss where only responses do.
     """
 
     kind: str
     value: Any
     supervised: bool = False
+
+
+class Whole(NamedTuple):
+    """A medium that a model may see as well as say: the picture or sound itself, and its codes (None: never said)."""
+
+    seen: Any
+    codes: np.ndarray | None
 
 
 class Example(NamedTuple):
@@ -254,8 +262,13 @@ class Recipe(Protocol):
         """`system` (`config.data.system_prompt`) is the system prompt of a conversation that brings none of its own."""
         ...
 
-    def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
-        """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
+    def corruption(self, config: RunConfig, stage: StageConfig, tokenizers: Any, space: TokenSpace) -> Any:
+        """What a stage makes of examples: a function of one and of its own `np.random.Generator`, which gives what is
+        trained, or None to leave it out. None where examples are trained as they are.
+
+        Stages with objective "denoising" need it; a recipe that has none may lack this name. Raises MioError if the
+        vocabulary has no sentinels.
+        """
         ...
 
     def encode_prompt(self, segments: list[Segment], tokenizers: Any, space: TokenSpace, *, system: str = "") -> Any:

@@ -184,7 +184,10 @@ def _show(args: argparse.Namespace, config: RunConfig) -> int:
         print(f"[{number}] {task.name}, {record['id']}: {sizes} tokens{learned}")
         for place, segment in enumerate(segments):
             shown = repr(segment.value)
-            if segment.kind != "text":
+            if segment.kind not in ("text", "whole_text"):
+                if segment.kind.startswith("whole_"):
+                    kind = "pixels" if segment.kind == "whole_image" else "sound"
+                    segment = segment._replace(kind=kind, value=segment.value.seen)
                 picture = segment.kind in ("image", "pixels")
                 path = out / f"{task.name}-{number:02d}-{place}{'.png' if picture else '.wav'}"
                 write_media(path, segment.kind, segment.value, tokenizers)

@@ -110,6 +110,7 @@ class _Shard:
     def __init__(self, job: ShardJob, tokenizers: Any) -> None:
         self._job, self._tokenizers, self._origin = job, tokenizers, source(job.record_set)
         self.schema: dict[str, Any] = {}
+        self._fields: set[str] = set()  # of the first good example; records have more, where media are kept beside
         self.aside: list[SetAside] = []
         self.unreadable = 0
 
@@ -133,7 +134,7 @@ class _Shard:
 
     def encode(self, batch: Sequence[Placed]) -> list[Record]:
         """The records of those of these examples that are good. Raises MioError if only their batch is bad."""
-        fields = set(self.schema) or set(batch[0][1])
+        fields = self._fields or set(batch[0][1])
         good: list[Placed] = []
         for position, example in batch:
             if set(example) == fields and "id" in fields:
@@ -150,6 +151,7 @@ class _Shard:
         for (position, example), record in zip(good, encoded, strict=True):
             try:
                 self._note(record)
+                self._fields = set(example)
                 written.append(record)
             except MioError as error:
                 self._set_aside(position, example["id"], error)

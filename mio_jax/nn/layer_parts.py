@@ -175,7 +175,7 @@ class Attention(Module):
 
     def merge(self, x: jax.Array) -> jax.Array:
         """Heads [B, T, H, K] -> [B, T, D]."""
-        y = linear(x, self.out[...], inputs=2, quantize=self.spec.quantize)
+        y = checkpoint_name(linear(x, self.out[...], inputs=2, quantize=self.spec.quantize), PROJECTIONS)
         return y + self.out_bias[...].astype(y.dtype) if self.spec.bias else y
 
     def __call__(
