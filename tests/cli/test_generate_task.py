@@ -80,8 +80,8 @@ def test_a_picture_of_one_pixel(run_dir: str, media: Path, tmp_path: Path) -> No
     ("changes", "message"),
     [
         ({"tokenizers": {"text": f"unified_io2:{TOY}"}}, "was trained with text tokenizer"),
-        ({"model": {"dim": 32}}, "does not fit"),
-        ({"model": {"depth": 2}}, "does not fit"),
+        ({"model": {"dim": 32}}, "is of another model: params"),
+        ({"model": {"depth": 2}}, "is of another model: params"),
     ],
 )
 def test_a_run_whose_parts_are_of_another_size(

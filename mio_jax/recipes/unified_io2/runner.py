@@ -231,7 +231,7 @@ class Runner:
         if name:
             entry = dataclasses.replace(entry, form="objects")
         first = [TaskInputs(text=name or one.text, image=one.image) for one in inputs]
-        answers = self.once(entry, first, dataclasses.replace(settings, sampling={}), seeds)
+        answers = self.once(entry, first, dataclasses.replace(settings, sampling={}, guidance=None), seeds)
         return [found.boxes if found.boxes is not None else np.zeros((0, 4)) for found in answers]
 
     def _within(
