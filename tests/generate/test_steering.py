@@ -32,7 +32,7 @@ def scores_of(probabilities: list[float]) -> jax.Array:
 def test_a_likely_group_is_preferred(threshold: float, wanted: int) -> None:
     """Ids 1, 2 and 3 share 0.6 of the probability; none of them alone is as likely as id 0."""
     scores = scores_of([0.35, 0.2, 0.21, 0.19, 0.05])
-    rules = Steering(group=(1, 4), threshold=threshold).arrays(1, 2, 5)
+    rules = Steering(groups=((1, 4),), threshold=threshold).arrays(1, 2, 5)
     out = np.asarray(steer(scores, rules, 0, NO_STOPS))[0]
     assert int(out.argmax()) == wanted
     kept = [1, 2, 3] if threshold == 0.5 else range(5)
@@ -49,12 +49,13 @@ def test_no_end_before_its_time() -> None:
 
 @pytest.mark.parametrize("sampling", [GREEDY, SamplingConfig(top_p=0.9), SamplingConfig(num_beams=3)])
 def test_what_is_given_is_kept_and_the_rest_follows_it(model: Decoder, sampling: SamplingConfig) -> None:
-    given = np.asarray([[7, FREE, 2, FREE, FREE], [FREE, GROUP, GROUP, 5, FREE]])
-    steering = Steering(group=(8, 10), forced=given)
+    given = np.asarray([[7, FREE, 2, FREE, FREE], [FREE, GROUP, GROUP - 1, 5, FREE]])
+    steering = Steering(groups=((8, 10), (0, 2)), forced=given)
     said = np.stack(generate_encoded(model, 2, sampling, max_new_tokens=6, start=3, steering=steering))
     kept = given >= 0
     assert np.array_equal(said[:, :5][kept], given[kept])
     assert np.isin(said[:, :5][given == GROUP], [8, 9]).all()
+    assert np.isin(said[:, :5][given == GROUP - 1], [0, 1]).all()
     if sampling is GREEDY:  # every free place has the likeliest id after what stands before it
         fed = np.concatenate([np.full((2, 1), 3), said[:, :-1]], axis=1)
         places = np.broadcast_to(np.arange(6), fed.shape)
@@ -80,10 +81,11 @@ def test_without_steering_nothing_changes(model: Decoder) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"threshold": 0.5}, "needs a range"),
-        ({"forced": [GROUP]}, "needs a range"),
-        ({"forced": [-3]}, "must be ids"),
-        ({"forced": [0.5]}, "must be ids"),
+        ({"threshold": 0.5}, "needs 1 of them"),
+        ({"forced": [GROUP]}, "needs 1 of them"),
+        ({"groups": ((0, 2),), "forced": [GROUP - 1]}, "needs 2 of them"),
+        ({"groups": ((3, 3),)}, r"ranges \(first, end\)"),
+        ({"forced": [0.5]}, "must be whole numbers"),
     ],
 )
 def test_impossible_settings(settings: dict, message: str) -> None:
@@ -96,7 +98,7 @@ def test_impossible_settings(settings: dict, message: str) -> None:
     [
         (Steering(forced=[1, 2, 3]), "has 3 steps; the answer has room for 2"),
         (Steering(forced=[11]), "names id 11; there are 11 ids"),
-        (Steering(group=(5, 12), threshold=0.1, forced=[1]), "names id 11; there are 11 ids"),
+        (Steering(groups=((5, 12),), threshold=0.1, forced=[1]), "names id 11; there are 11 ids"),
         (Steering(forced=[[1], [2], [3]]), "3 rows for 2 answers"),
     ],
 )

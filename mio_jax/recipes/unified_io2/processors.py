@@ -29,18 +29,25 @@ def boxes(tokenizer: Any, threshold: float = THRESHOLD, *, at_least_one: bool = 
 
     `at_least_one`: the answer may not be empty.
     """
-    return Steering(group=locations(tokenizer), threshold=threshold, held=int(at_least_one))
+    return Steering(groups=(locations(tokenizer),), threshold=threshold, held=int(at_least_one))
 
 
 def one_box(tokenizer: Any) -> Steering:
     """Four location tokens and the end."""
-    return Steering(group=locations(tokenizer), forced=[*[GROUP] * 4, tokenizer.eos_id])
+    return Steering(groups=(locations(tokenizer),), forced=[*[GROUP] * 4, tokenizer.eos_id])
 
 
 def pose(tokenizer: Any) -> Steering:
     """For each part of the body two location tokens and its name: a whole pose, with a guess at what is hidden."""
     schedule = [GROUP if step is None else step for step in keypoint_schedule(tokenizer)]
-    return Steering(group=locations(tokenizer), forced=schedule)
+    return Steering(groups=(locations(tokenizer),), forced=schedule)
+
+
+def layered(layers: int, codes_per_layer: int, length: int) -> Steering:
+    """A sound whose codes are written time by time, each of them of the layer whose turn it is."""
+    starts = [RESERVED + layer * codes_per_layer for layer in range(layers)]
+    groups = tuple((start, start + codes_per_layer) for start in starts)
+    return Steering(groups=groups, forced=[GROUP - step % layers for step in range(length)])
 
 
 def given_codes(codes: np.ndarray, kept: np.ndarray) -> Steering:

@@ -146,8 +146,8 @@ class Runner:
         if any(one.options for one in inputs):
             return self._choose(inputs, samples, settings)
         modality = prompts.templates(entry.wording)[0]
-        if steering is None and entry.form:
-            steering = FORMS[entry.form](self.tokenizers.text)
+        if steering is None:
+            steering = self._form(entry, modality)
         said = self.engine.generate(
             samples,
             sampling_of(entry, settings),
@@ -159,6 +159,15 @@ class Runner:
         )
         read = READERS[entry.reader]
         return [read(self.media_of(modality, ids), View(place)) for ids, (_, place) in zip(said, made, strict=True)]
+
+    def _form(self, entry: Entry, modality: str) -> Steering | None:
+        """What holds the answer to its form: that of the task, or of a sound whose codes have several layers."""
+        if modality == "text":
+            return FORMS[entry.form](self.tokenizers.text) if entry.form else None
+        block = self.space.block(modality)
+        if block.layers == 1:
+            return None
+        return processors.layered(block.layers, block.codes_per_layer, self.spec.tokens_of(modality))
 
     def _room(self, entry: Entry, modality: str, settings: TaskSettings, steering: Steering | None) -> int:
         if modality != "text":
