@@ -259,12 +259,12 @@ def test_training_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     config = config_of(tmp_path)
     for name in ("alpaca", "coco", "imagenet", "got10k"):
         make(name, tmp_path / "raw")
-    assert main(["data", "prepare", "--sets", "coco", "imagenet", "got10k", *words_of(config)]) == 0
+    assert main(["data", "prepare", "--sets", "coco", "imagenet", *words_of(config)]) == 0
     assert main(["data", "list", *words_of(config)]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"uio2_coco_detection +image -> text +coco +3 +3 ", shown)
     assert "uio2_alpaca" not in shown
-    assert re.search(r"unified_io2_instruct +\d+ sets, \d+ of them readable, 3 prepared, which make up \d", shown)
+    assert re.search(r"unified_io2_instruct +\d+ sets, \d+ of them readable, 2 prepared, which make up \d", shown)
     assert "published sets are not prepared here" in shown
     assert main(["data", "list", "--all", *words_of(config)]) == 0
     whole = capsys.readouterr().out
@@ -274,13 +274,18 @@ def test_training_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["data", "show", "uio2_coco_inpainting", "--n", "1", "--out", str(out), *words_of(config)]) == 0
     assert len(list(out.iterdir())) == 3  # the picture, what is hidden of it, and what is to be made
 
+    videos = config_of(tmp_path, records_dir=str(tmp_path / "videos"))  # of media without codes
+    assert main(["data", "prepare", "--sets", "got10k", *words_of(videos)]) == 0
+    assert main(["data", "show", "uio2_got10k_tracking", "--n", "1", "--out", str(out / "v"), *words_of(videos)]) == 0
+    assert len(list((out / "v").iterdir())) == 5
+
     recipe, tokenizers = load_recipe("unified_io2"), load_set(config.tokenizers)
     encode = partial(recipe.encode, tokenizers=tokenizers, space=recipe.token_space(tokenizers))
     [stage] = [dataclasses.replace(config.stages[-1], mixture=instruction.NAME, batch_size=2)]
     recipe.register_tasks(config.data.records_dir)
     rows = recipe.rows(config)
     with pytest.raises(
-        MioError, match=r"or train with the 3 sets there are: --config.data.absent_sets=leave_out"
+        MioError, match=r"or train with the 2 sets there are: --config.data.absent_sets=leave_out"
     ) as caught:
         make_loader(config, stage, encode, seed=0, row_format=rows)
     assert f"{tmp_path}/raw/alpaca is there, so run mio data prepare --sets alpaca" in str(caught.value)
