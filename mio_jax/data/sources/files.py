@@ -62,22 +62,26 @@ def read_json_lines(path: Path) -> list[Any]:
     return values
 
 
-def read_table(path: Path, columns: Sequence[str] = (), delimiter: str = ",") -> list[dict[str, str]]:
-    """Rows of a CSV file by the names in its head; or by `columns`, of a file that has no head.
+def rows_of_table(path: Path, columns: Sequence[str] = (), delimiter: str = ",") -> Iterator[dict[str, str]]:
+    """Rows of a CSV file by the names in its head, one at a time; or by `columns`, of a file that has no head.
 
     Lines that begin with "#" are comments. Raises KeyError on a row that is too short.
     """
     with open(path, encoding="utf-8", newline="") as file:
         lines = (line for line in file if not line.startswith("#"))
-        rows = list(csv.DictReader(lines, columns or None, delimiter=delimiter, skipinitialspace=True))
-    for number, row in enumerate(rows, 1):
-        short = [name for name, value in row.items() if value is None]
-        if short:
-            raise KeyError(f"{path.name}: row {number} has no {short[0]}")
-    return rows
+        for number, row in enumerate(csv.DictReader(lines, columns or None, delimiter=delimiter, skipinitialspace=True), 1):
+            short = [name for name, value in row.items() if value is None]
+            if short:
+                raise KeyError(f"{path.name}: row {number} has no {short[0]}")
+            yield row
 
 
-@functools.lru_cache(maxsize=64)
+def read_table(path: Path, columns: Sequence[str] = (), delimiter: str = ",") -> list[dict[str, str]]:
+    """All rows of `rows_of_table`."""
+    return list(rows_of_table(path, columns, delimiter))
+
+
+@functools.lru_cache(maxsize=65536)
 def names_in(folder: str) -> frozenset[str]:
     """Names of the files in a folder; none, where there is no such folder."""
     path = Path(folder)

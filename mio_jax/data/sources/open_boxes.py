@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from mio_jax.data.sources.files import read_json, read_table
+from mio_jax.data.sources.files import read_json, read_table, rows_of_table
 from mio_jax.data.sources.folder import FolderSource
 from mio_jax.data.sources.pictures import corners, within
 from mio_tokenizers.image.io import read_image
@@ -33,7 +33,7 @@ class OpenImages(FolderSource):
         told = read_table(self.folder / "class-descriptions-boxable.csv", ("class", "name"))
         names = {row["class"]: row["name"].lower() for row in told}
         grouped: dict[str, list[tuple[str, tuple[float, ...]]]] = {}
-        for row in read_table(self.folder / file):
+        for row in rows_of_table(self.folder / file):
             box = tuple(float(row[edge]) for edge in ("YMin", "XMin", "YMax", "XMax"))
             if row["IsGroupOf"] != "1" and box[2] > box[0] and box[3] > box[1]:
                 grouped.setdefault(row["ImageID"], []).append((names[row["LabelName"]], box))

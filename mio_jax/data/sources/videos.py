@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from mio_jax.data.media.video_files import read_frames
-from mio_jax.data.sources.files import names_in, one_space, read_json, read_lines, read_table
+from mio_jax.data.sources.files import names_in, one_space, read_json, read_lines, rows_of_table
 from mio_jax.data.sources.folder import FolderSource
 
 FRAMES = 5
@@ -87,7 +87,7 @@ class WebVid(Videos):
 
     def told(self, split: str) -> Iterable[tuple[str, Any]]:
         part = "train" if split == "train" else "val"
-        for row in read_table(self.folder / f"results_10M_{part}.csv"):
+        for row in rows_of_table(self.folder / f"results_10M_{part}.csv"):
             if f"{row['videoid']}.mp4" in names_in(str(self.folder / "videos" / row["page_dir"])):
                 yield f"videos/{row['page_dir']}/{row['videoid']}.mp4", [one_space(row["name"])]
 

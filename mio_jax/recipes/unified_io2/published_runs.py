@@ -59,7 +59,7 @@ def packed_rows(folder: str, patch_share: float) -> DataConfig:
     """Rows of 864 and 1280 places with two examples each, paired as published from a pool of ten."""
     return DataConfig(
         records_dir=folder,
-        keep_media=("image", "audio"),
+        keep_media=("image", "audio", "mask"),
         budgets=(864, 1280),
         length=2144,
         row_examples=2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import types
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,24 @@ def test_boxes_are_shares_of_the_padded_square(raw_dir: Path) -> None:
     track = one("got10k", "tracking", raw_dir)
     assert len(LOCATION.findall(words(track, False))) == 16
     assert len(LOCATION.findall(words(track, True))) == 4
+
+
+def test_annotations_beyond_the_picture(raw_dir: Path) -> None:
+    """Boxes are clipped; records of which nothing is left are not used, whatever else they have."""
+    record = records("refcoco", raw_dir)[0]
+    where = KINDS["refexp"].where
+    assert where is not None
+    for box, some in (([-5, -5, 24, 20], True), ([50, 4, 70, 20], False), ([4, 4, 4, 20], False)):
+        changed = {**record, "box": json.dumps(box)}
+        assert where(changed) == some
+        if some:
+            assert KINDS["refexp"].formatter(changed, np.random.default_rng(0), "base")
+    changed = {**records("coco", raw_dir)[0], "boxes": json.dumps([[50, 4, 70, 20], [4, 4, 24, 20]])}
+    content = KINDS["detection"].formatter(changed, np.random.default_rng(0), "base")
+    assert read_labelled_boxes(words(content, True)).items[1] == ["potted_plant"]
+    two = KINDS["box_relation"].where
+    assert two is not None
+    assert not two(changed)
 
 
 def test_inpainting_learns_what_is_hidden(raw_dir: Path) -> None:

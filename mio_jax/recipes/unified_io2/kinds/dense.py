@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mio_jax.protocols import Segment
-from mio_jax.recipes.unified_io2.kinds.parts import Kind, drawn, field, frames, has, raw, shown, written
+from mio_jax.recipes.unified_io2.kinds.parts import Kind, drawn, field, frames, has, has_box, raw, shown, written
 from mio_jax.recipes.unified_io2.prompt_library import draw
 from mio_jax.recipes.unified_io2.prompts import clean
 from mio_jax.recipes.unified_io2.tasks import Content, Record, says, text
@@ -59,10 +59,8 @@ def optical_flow(record: Record, rng: Rng, style: str) -> Content:
 
 KINDS: dict[str, Kind] = {
     "segmentation_class": Kind(segmentation_class, "picture, classes -> mask", "image text", "image", has("classes")),
-    "segmentation_box": Kind(
-        segmentation_box, "picture, box, name -> mask", "image text", "image", has("box", "label")
-    ),
-    "box_to_mask": Kind(box_to_mask, "picture, box -> mask", "image text", "image", has("box")),
+    "segmentation_box": Kind(segmentation_box, "picture, box, name -> mask", "image text", "image", has_box),
+    "box_to_mask": Kind(box_to_mask, "picture, box -> mask", "image text", "image", has_box),
     "refexp_segmentation": Kind(
         refexp_segmentation, "picture, expression -> mask", "image text", "image", has("expressions")
     ),

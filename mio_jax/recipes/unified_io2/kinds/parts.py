@@ -89,9 +89,16 @@ def placed(record: Record) -> Placement:
 
 
 def shares(placement: Placement, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes in pixels [n, 4] -> shares of the padded square [m, 4], and which of them are left, bool [n]."""
-    moved, kept = placement.boxes(np.asarray(boxes, np.float32).reshape(-1, 4))
-    return moved / np.float32(FULL.image), kept
+    """Boxes in pixels [n, 4] -> shares of the padded square [m, 4], and which of them are left, bool [n].
+
+    Annotations reach beyond pictures: they are clipped, and those of which nothing is left are left out.
+    """
+    height, width = placement.source
+    clipped = np.clip(np.asarray(boxes, np.float32).reshape(-1, 4), 0, [height, width, height, width])
+    there = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    moved, kept = placement.boxes(clipped[there])
+    there[there] = kept
+    return moved / np.float32(FULL.image), there
 
 
 def written(record: Record, box: Sequence[float]) -> str:
@@ -100,6 +107,12 @@ def written(record: Record, box: Sequence[float]) -> str:
     if not kept.all():
         raise MioError(f"record {record.get('id')!r}: the box {list(box)} covers nothing of its picture")
     return write_box(made[0])
+
+
+def has_box(record: Record) -> bool:
+    """Whether a record has a box in "box", or one at least in "boxes", of which something lies in its picture."""
+    name = "box" if "box" in record else "boxes"
+    return has(name)(record) and bool(shares(placed(record), field(record, name))[1].any())
 
 
 def has(*names: str) -> Callable[[Record], bool]:

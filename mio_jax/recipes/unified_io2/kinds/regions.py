@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mio_jax.recipes.unified_io2.kinds.parts import (
     drawn,
     field,
     has,
+    has_box,
     placed,
     raw,
     said,
@@ -101,7 +102,7 @@ def box_to_expression(record: Record, rng: Rng, style: str) -> Content:
 
 
 def relationship(record: Record, rng: Rng, style: str) -> Content:
-    one = drawn(field(record, "relations"), rng)
+    one = drawn(_whole_relations(record), rng)
     ends = {end: written(record, one[f"{end}_box"]) for end in ("subject", "object")}
     return [text(draw("relationship", rng, **ends)), shown(record), *said(one["relation"])]
 
@@ -128,13 +129,28 @@ def box_property(record: Record, rng: Rng, style: str) -> Content:
     return [text(asked), shown(record), *said(augment.box_property(boxes[at], name))]
 
 
+def _whole_relations(record: Record) -> list[dict[str, Any]]:
+    """Those both of whose ends lie in the picture."""
+    placement = placed(record)
+    found = field(record, "relations")
+    return [one for one in found if shares(placement, [one["subject_box"], one["object_box"]])[1].all()]
+
+
+def _related(record: Record) -> bool:
+    return bool(_whole_relations(record))
+
+
+def _expressed(record: Record) -> bool:
+    return has("expressions")(record) and has_box(record)
+
+
 def _one_alone(record: Record) -> bool:
-    labels = [clean(label) for label in json.loads(record.get("labels", "[]"))]
+    labels = _objects(record)[1]
     return any(labels.count(label) == 1 for label in labels)
 
 
 def _two(record: Record) -> bool:
-    return len(json.loads(record.get("labels", "[]"))) > 1
+    return len(_objects(record)[1]) > 1
 
 
 def keypoints(record: Record, rng: Rng, style: str) -> Content:
@@ -169,22 +185,20 @@ def _large(record: Record) -> list[tuple[list[float], str]]:
 
 
 KINDS: dict[str, Kind] = {
-    "detection": Kind(detection, "picture -> boxes with names", "image", "text", has("boxes")),
+    "detection": Kind(detection, "picture -> boxes with names", "image", "text", has_box),
     "detection_of_classes": Kind(
-        detection_of_classes, "picture, up to four classes -> boxes", "image text", "text", has("boxes"), True
+        detection_of_classes, "picture, up to four classes -> boxes", "image text", "text", has_box, True
     ),
-    "localization": Kind(localization, "picture, class -> boxes", "image text", "text", has("boxes")),
-    "text_detection": Kind(text_detection, "picture -> boxes with words", "image", "text", has("boxes")),
-    "box_classification": Kind(box_classification, "picture, box -> name", "image text", "text", has("boxes")),
-    "region_captioning": Kind(region_captioning, "picture, box -> phrase", "image text", "text", has("boxes")),
-    "refexp": Kind(refexp, "picture, expression -> box", "image text", "text", has("expressions", "box")),
-    "box_to_expression": Kind(
-        box_to_expression, "picture, box -> expression", "image text", "text", has("expressions", "box"), True
-    ),
-    "relationship": Kind(relationship, "picture, two boxes -> relation", "image text", "text", has("relations")),
+    "localization": Kind(localization, "picture, class -> boxes", "image text", "text", has_box),
+    "text_detection": Kind(text_detection, "picture -> boxes with words", "image", "text", has_box),
+    "box_classification": Kind(box_classification, "picture, box -> name", "image text", "text", has_box),
+    "region_captioning": Kind(region_captioning, "picture, box -> phrase", "image text", "text", has_box),
+    "refexp": Kind(refexp, "picture, expression -> box", "image text", "text", _expressed),
+    "box_to_expression": Kind(box_to_expression, "picture, box -> expression", "image text", "text", _expressed, True),
+    "relationship": Kind(relationship, "picture, two boxes -> relation", "image text", "text", _related),
     "box_relation": Kind(box_relation, "picture, two boxes -> where they lie", "image text", "text", _two, True),
     "box_property": Kind(box_property, "picture, thing -> measure of its box", "image text", "text", _one_alone, True),
-    "keypoints": Kind(keypoints, "picture, person -> joints", "image text", "text", has("points", "box")),
+    "keypoints": Kind(keypoints, "picture, person -> joints", "image text", "text", has_box),
     "inpainting": Kind(
         inpainting, "picture with a hole, name -> picture", "image text", "image", lambda r: bool(_large(r))
     ),

@@ -31,15 +31,23 @@ def video_qa(record: Record, rng: Rng, style: str) -> Content:
 
 def tracking(record: Record, rng: Rng, style: str) -> Content:
     """Boxes of the frames before are given, that of the last is asked for."""
-    height, width = raw(record, "frames").shape[1:3]
-    boxes, _ = shares(fit(height, width, FULL.image), field(record, "boxes"))
+    boxes, _ = _boxes(record)
     asked = draw("tracking", rng, write_track(boxes[:-1], clean(record["label"])))
     return [text(asked), *frames(record), *said(write_box(boxes[-1]))]
+
+
+def _boxes(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    height, width = raw(record, "frames").shape[1:3]
+    return shares(fit(height, width, FULL.image), field(record, "boxes"))
+
+
+def _seen_throughout(record: Record) -> bool:
+    return bool(_boxes(record)[1].all())
 
 
 KINDS: dict[str, Kind] = {
     "video_captioning": Kind(video_captioning, "video -> caption", "image", "text", has("captions")),
     "video_tagging": Kind(video_tagging, "video -> action", "image", "text", has("label")),
     "video_qa": Kind(video_qa, "video, question -> answer", "image text", "text", has("questions")),
-    "tracking": Kind(tracking, "frames, boxes -> next box", "image text", "text", has("boxes", "label")),
+    "tracking": Kind(tracking, "frames, boxes -> next box", "image text", "text", _seen_throughout),
 }
