@@ -21,7 +21,7 @@ from mio_jax.errors import MioError
 if TYPE_CHECKING:
     import jax
 
-    from mio_jax.config import ModelConfig, RunConfig, StageConfig
+    from mio_jax.config import AddedSet, ModelConfig, RunConfig, StageConfig
     from mio_jax.data.token_space import TokenSpace
     from mio_jax.nn.cache import KVCache
 
@@ -263,8 +263,11 @@ class Recipe(Protocol):
         """Writes the published form -> its files. `names`: which names, where there are several; empty: the first."""
         ...
 
-    def register_tasks(self, records_dir: str) -> None:
-        """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent."""
+    def register_tasks(self, records_dir: str, added: Sequence[AddedSet] = ()) -> None:
+        """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent.
+
+        `added` are `config.data.added`. Raises MioError where the recipe cannot train them.
+        """
         ...
 
     def encode(
