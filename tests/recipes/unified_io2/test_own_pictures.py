@@ -22,11 +22,8 @@ from mio_jax.train.run import assemble
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "recipes" / "unified_io2.md"
-COLOURS = ("red", "green", "blue", "white")
-SIZES = [
-    f"--config.model.{name}={value}" for name, value in {"dim": 16, "heads": 2, "head_dim": 8, "mlp_dim": 16}.items()
-]
-TINY = [*SIZES, "--config.model.depth=1"]
+COLOURS = ("red", "green", "blue", "white", "black")
+TINY = [f"--config.model.{size}" for size in ("dim=16", "heads=2", "head_dim=8", "mlp_dim=16", "depth=1")]
 
 
 def commands() -> list[list[str]]:
@@ -38,12 +35,11 @@ def commands() -> list[list[str]]:
 def write_pictures(folder: Path) -> None:
     folder.mkdir(parents=True)
     rows = ["file,caption,split"]
-    for number, colour in enumerate((*COLOURS, "black")):
-        name = f"{'abcde'[number]}.jpg"
-        Image.new("RGB", (40 + number, 30), colour).save(folder / name)
-        rows += [f"{name},a {colour} thing,{'test' if colour == 'black' else 'train'}", f"{name},all {colour},"]
-    rows[-1] += "test"
-    (folder / "captions.csv").write_text("\n".join(row + ("train" if row.endswith(",") else "") for row in rows))
+    for name, colour in zip("abcde", COLOURS, strict=True):
+        Image.new("RGB", (40, 30), colour).save(folder / f"{name}.jpg")
+        split = "test" if name == "e" else "train"
+        rows += [f"{name}.jpg,{caption},{split}" for caption in (f"a {colour} thing", f"all {colour}")]
+    (folder / "captions.csv").write_text("\n".join(rows))
 
 
 def test_the_five_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
