@@ -21,7 +21,7 @@ from mio_jax.config import RunConfig
 from mio_jax.data import records
 from mio_jax.data.records import FORMAT, MANIFEST, Manifest, RecordReader
 from mio_jax.data.shards import TOKENIZER_OF, ShardJob, merge_field, write_shard
-from mio_jax.data.sources import Place, Source, open_place, place_of, sets_at_hand
+from mio_jax.data.sources import Place, Source, open_place, place_of, seen_of, sets_at_hand
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 
@@ -112,11 +112,12 @@ def _plan(origin: Source, tokenizers: Any, limit: int | None, keep: Sequence[str
     fingerprints = tokenizers.fingerprints
     counts = {split: origin.count(split) for split in origin.splits}
     kept = sorted(set(origin.media) & set(keep))
+    coded = set(origin.media) - set(seen_of(origin))
     return ({"keep_media": kept} if kept else {}) | {
         "format": FORMAT,
         "set": origin.name,
         "source_version": origin.version,
-        "tokenizers": {m: fingerprints[m] for m in sorted({TOKENIZER_OF[media] for media in origin.media})},
+        "tokenizers": {m: fingerprints[m] for m in sorted({TOKENIZER_OF[media] for media in coded})},
         "counts": {split: count if limit is None else min(count, limit) for split, count in counts.items()},
     }
 

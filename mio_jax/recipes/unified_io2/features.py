@@ -35,7 +35,8 @@ class Sample:
     Attributes:
       text: int32 [n], ids of the prompt.
       image, sound: what the encoder looks at; None: nothing.
-      image_history, sound_history: what was before them, in its order: pictures, and `Audio` of a segment each.
+      image_history, sound_history: what was before them, oldest first: pictures, and `Audio` of a segment each;
+        `sound` is then a segment too, with its middle shown.
       target_text: int32 [n] without an end mark; None: no text is asked for.
       target_image: int32 [codes]; None.
       target_audio: int32 [times * layers] time after time, each layer's codes behind those of the layer before; None.

@@ -17,7 +17,7 @@ from mio_jax.errors import MioError
 from mio_jax.recipes.unified_io2 import preprocessing as pre
 from mio_jax.recipes.unified_io2.batching import schema
 from mio_jax.recipes.unified_io2.features import Sample
-from mio_jax.recipes.unified_io2.histories import picture_history, sound_history
+from mio_jax.recipes.unified_io2.histories import history_arrays
 from mio_jax.recipes.unified_io2.model import resolve_model
 from mio_jax.recipes.unified_io2.patch_choice import choose, count, task_mask
 from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
@@ -76,15 +76,10 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
         placement = pre.place(sample.image, media.image)
         patches = pre.image_features(sample.image, placement, full, hidden=sample.hidden)
         out["inputs/image"], unseen["image"] = choose(patches, sample.image_choice, media.samples("image"))
-    if sample.sound is not None:
+    if sample.sound is not None and not sample.sound_history:
         patches = pre.audio_features(pre.sound_segments(sample.sound, media)[-1], full)
         out["inputs/audio"], unseen["audio"] = choose(patches, sample.sound_choice, media.samples("audio"))
-    if sample.image_history:
-        slots = (media, full, sample.image_choice)
-        out["inputs/image_history"] = picture_history(sample.image_history, *slots)
-    if sample.sound_history:
-        slots = (media, full, sample.sound_choice)
-        out["inputs/audio_history"] = sound_history(sample.sound_history, *slots)
+    out |= history_arrays(sample, media, full)
     if sample.target_text is not None:
         out["targets/text"] = target_features([sample.target_text], media.text_targets)
     for kind, codes in (("image", sample.target_image), ("audio", sample.target_audio)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 from pathlib import Path
@@ -192,6 +193,26 @@ def test_frames_are_history_and_picture(raw_dir: Path) -> None:
     latents = ROWS.spec.image_history.latents
     text = arrays["inputs/text/mask"].sum() + arrays["inputs/image/mask"].sum()
     assert lengths(arrays, ROWS.latents)[0] == text + 4 * latents
+
+
+def test_patches_are_drawn_in_every_item_of_a_history(raw_dir: Path) -> None:
+    """Where an encoder has room for a part of the patches, as the published runs have."""
+    config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, patch_share=0.5))
+    half, choose = rows(config), corruption(config, dataclasses.replace(STAGE, objective="causal"), TOKENIZERS, SPACE)
+    assert choose is not None
+    for name, kind, medium in (("got10k", "tracking", "image"), ("clotho", "audio_captioning", "audio")):
+        content = one(name, kind, raw_dir)
+        sample = choose(encode(content, TOKENIZERS, SPACE), np.random.default_rng(0))
+        arrays = sample_arrays(sample, half.spec, half.media)
+        whole = sample_arrays(encode(content, TOKENIZERS, SPACE), ROWS.spec, ROWS.media)
+        for part in (f"inputs/{medium}", f"inputs/{medium}_history"):
+            assert arrays[f"{part}/mask"].shape[-1] * 2 == whole[f"{part}/mask"].shape[-1]
+        ids, mask = (arrays[f"inputs/{medium}_history/{key}"] for key in ("pos_ids", "mask"))
+        assert mask.any(-1).all()
+        for frame, (kept, there) in enumerate(zip(ids, mask.astype(bool), strict=True)):
+            known = whole[f"inputs/{medium}_history/input"][frame]
+            np.testing.assert_array_equal(arrays[f"inputs/{medium}_history/input"][frame][there], known[kept[there]])
+        assert lengths(arrays, half.latents)[0] <= half.sizes(sample)[0]
 
 
 def test_neutral_prompts_for_guidance(raw_dir: Path) -> None:

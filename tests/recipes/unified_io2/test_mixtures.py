@@ -257,7 +257,7 @@ def test_a_mixture_says_which_folder_is_missing(tmp_path: Path) -> None:
 def test_training_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two sets of the instruction mixture, prepared by the command: refused, or trained with and said."""
     config = config_of(tmp_path)
-    for name in ("alpaca", "coco", "imagenet"):
+    for name in ("alpaca", "coco", "imagenet", "got10k"):
         make(name, tmp_path / "raw")
     assert main(["data", "prepare", "--sets", "coco", "imagenet", *words_of(config)]) == 0
     assert main(["data", "list", *words_of(config)]) == 0
@@ -273,6 +273,11 @@ def test_training_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = tmp_path / "shown"
     assert main(["data", "show", "uio2_coco_inpainting", "--n", "1", "--out", str(out), *words_of(config)]) == 0
     assert len(list(out.iterdir())) == 3  # the picture, what is hidden of it, and what is to be made
+
+    videos = config_of(tmp_path, records_dir=str(tmp_path / "videos"))  # of media without codes
+    assert main(["data", "prepare", "--sets", "got10k", *words_of(videos)]) == 0
+    assert main(["data", "show", "uio2_got10k_tracking", "--n", "1", "--out", str(out / "v"), *words_of(videos)]) == 0
+    assert len(list((out / "v").iterdir())) == 5
 
     recipe, tokenizers = load_recipe("unified_io2"), load_set(config.tokenizers)
     encode = partial(recipe.encode, tokenizers=tokenizers, space=recipe.token_space(tokenizers))
