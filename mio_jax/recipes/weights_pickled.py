@@ -13,7 +13,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -69,7 +69,7 @@ class Held(NamedTuple):
 class _Storage(NamedTuple):
     dtype: np.dtype
     offset: int  # bytes from the start of the file
-    count: int
+    numel: int
 
 
 class _Unpickler(pickle.Unpickler):
@@ -77,7 +77,7 @@ class _Unpickler(pickle.Unpickler):
 
     def __init__(
         self,
-        data: io.BufferedIOBase | io.BytesIO,
+        data: IO[bytes],
         where: str,
         allowed: Mapping[tuple[str, str], Any],
         stored: Callable[[Any], Any] | None = None,
@@ -121,7 +121,7 @@ def read_torch(file: Path) -> dict[str, TorchTensor]:
 
             def rebuilt(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> TorchTensor:
                 last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-                if 0 not in shape and not 0 <= last < storage.count:
+                if 0 not in shape and not 0 <= last < storage.numel:
                     raise MioError(f"{file}: a tensor of shape {tuple(shape)} reaches beyond its storage")
                 at = storage.offset + offset * storage.dtype.itemsize
                 return TorchTensor(file, storage.dtype, tuple(shape), tuple(strides), at)
@@ -141,7 +141,7 @@ def read_torch(file: Path) -> dict[str, TorchTensor]:
     return {name: value for name, value in _flat(tree, ".") if isinstance(value, TorchTensor)}
 
 
-def read_objects(data: io.BufferedIOBase, file: Path, name: str) -> dict[str, Held]:
+def read_objects(data: IO[bytes], file: Path, name: str) -> dict[str, Held]:
     """The arrays of a pickled object array (nested dicts, each in an array of its own), by names joined with `/`.
 
     Raises MioError if it asks for more than dicts and arrays.
