@@ -12,7 +12,7 @@ LIST = "list"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("suites (--suite list prints them, with the folders and metrics they take)")
-    group.add_argument("--suite", default="", metavar="NAME", help="grit, coco, vqav2, audiocaps, folder")
+    group.add_argument("--suite", default="", metavar="NAME", help="grit, coco, refcoco, vqav2, audiocaps, folder")
     group.add_argument("--data", metavar="FOLDER", help="where the suite's files lie, laid out as it is published")
     group.add_argument("--tasks", default="", metavar="A,B", help="only these parts of the suite")
     group.add_argument("--subset", default="", metavar="NAME", help="of a suite that has several: ablation, test, ...")

@@ -96,7 +96,13 @@ def register(suite: Suite) -> Suite:
 
 def suites() -> dict[str, Suite]:
     """All suites of this package, and those that were registered beside them."""
-    from mio_jax.evaluate import suite_captions, suite_folder, suite_grit, suite_vqa  # noqa: F401  (they register)
+    from mio_jax.evaluate import (  # noqa: F401  (they register)
+        suite_captions,
+        suite_folder,
+        suite_grit,
+        suite_refcoco,
+        suite_vqa,
+    )
 
     return SUITES
 

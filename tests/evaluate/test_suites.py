@@ -22,6 +22,7 @@ from mio_jax.evaluate.suites import SUITES, Data, Item, Suite, register, suite_n
 from mio_jax.recipes.unified_io2.runner_table import TABLE, suite_asks, task_infos
 from mio_jax.task_protocol import TaskAnswer, TaskInputs, TaskSettings
 from mio_tokenizers.base import Audio
+from tests.data.made_sets.boxes import refer
 from tests.evaluate.made_sets import (
     BOX,
     POSE,
@@ -211,6 +212,16 @@ def test_vqa_and_coco(runner: Right, tmp_path: Path) -> None:
         assert results["tasks"]["caption"]["scores"]["all"]["bleu1"] < 1
 
 
+def test_every_expression_is_an_example(runner: Right, tmp_path: Path) -> None:
+    refer(tmp_path / "refer")
+    tasks = evaluate_suite(str(tmp_path / "run"), "refcoco", Data(tmp_path / "refer"))["tasks"]
+    assert set(tasks) == {"refcoco", "refcoco_plus", "refcocog"}
+    assert all(entry["n"] == entry["with_truth"] == 2 for entry in tasks.values())
+    assert [one.text for _, one, _ in runner.asked[:2]] == ["the Dog on the left", "dog"]
+    with pytest.raises(MioError, match="has no refcoco/"):
+        evaluate_suite(str(tmp_path / "run"), "refcoco", Data(tmp_path))
+
+
 def test_examples_are_the_same_every_time() -> None:
     items = [Item(str(i), "vqa", TaskInputs) for i in range(50)]
     some = drawn(items, 7)
@@ -223,7 +234,17 @@ def test_examples_are_the_same_every_time() -> None:
 def test_the_list_of_suites(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "--suite", "list"]) == 0
     printed = capsys.readouterr().out
-    for word in ("grit", "coco", "vqav2", "audiocaps", "folder", "samples/ablation/TASK.json", "CIDEr-D", "VGGish"):
+    for word in (
+        "grit",
+        "coco",
+        "refcoco",
+        "vqav2",
+        "audiocaps",
+        "folder",
+        "samples/ablation/TASK.json",
+        "CIDEr-D",
+        "VGGish",
+    ):
         assert word in printed
 
 
