@@ -2,9 +2,10 @@
 
 What `configs/unified_io2/*.py` share. Published: optimizer, schedule of fine-tuning, warmup, steps, rows, z-loss, what
 share of patches is shown, lengths of rows, precision. Not published, and so ours: the base rate of pre-training (1.0,
-T5's), the rates of the denoisers (`mio_jax.config_denoising`), and whether the dynamic mask was on: it is off, as in the
-released code; turn it on with `model.variants=dynamic_mask`. The encoders of pictures and sounds are frozen throughout;
-the paper trains them at the end of instruction tuning: set `model.trained_encoders` and empty `optim.groups` for that.
+T5's), the rates of the denoisers (`mio_jax.config_denoising`), and whether the dynamic mask was on: it is off, as in
+the released code; turn it on with `model.variants=dynamic_mask`. The encoders of pictures and sounds are frozen
+throughout; the paper trains them at the end of instruction tuning: set `model.trained_encoders` and empty
+`optim.groups` for that.
 
 Gradients of micro-batches are averaged here and summed in the public code. Adafactor's updates do not know the
 difference, the clipping at a norm of 1.0 does.

@@ -95,9 +95,7 @@ def test_adapters_of_the_largest_model_fit_eight_small_chips() -> None:
     adapters = {"lora": plan.params["lora"]}
     assert gigabytes(adapters) < 0.3
     assert gigabytes(state["opt_state"]) == pytest.approx(2 * gigabytes(adapters), rel=1e-3)
-    each = sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state["params"])
-    )
+    each = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(state["params"]))
     assert each < 2.2e9  # of 16 GB
 
 
