@@ -35,6 +35,7 @@ OPTIMIZERS = ("adamw", "adafactor", "muon")
 STYLES = ("base", "chat")
 PACKINGS = ("first_fit", "window", "pairs")
 OBJECTIVES = ("causal", "denoising")
+ABSENT_SETS = ("refuse", "leave_out")
 SUPERVISION = ("all", "responses")
 MESH_AXES = ("replica", "data", "fsdp", "seq", "tensor")  # outermost first
 MESH_PRESETS = {"data": "data", "fsdp": "fsdp", "tensor": "tensor", "sequence": "seq", "multislice": "replica"}
@@ -347,6 +348,32 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class AddedSet:
+    """A set of the user's own in a mixture of the recipe's, or in a new one: one class, one line; docs/own_data_set.md.
+
+    `source` names its reader: "module:Class" or "folder/file.py:Class". `kinds` are kinds of task that the recipe has.
+    `rate` counts beside the mixture's own, whose published ones are per cent.
+    """
+
+    name: str
+    source: str
+    mixture: str
+    kinds: tuple[str, ...]
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = f"data.added {self.name!r}"
+        require(self.name.isidentifier(), f"{where}: a set's name is letters, digits and underscores")
+        module, _, cls = self.source.rpartition(":")
+        require(
+            bool(module and cls), f"{where}: its source is {self.source!r}; it must be module:Class or FILE.py:Class"
+        )
+        require(bool(self.mixture), f"{where} has no mixture")
+        require(bool(self.kinds), f"{where} has no kinds of task; one that shows its examples as they are is enough")
+        require(self.rate > 0, f"{where}: its rate is {self.rate}; it must be positive")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where token records lie and how rows are made from them."""
 
@@ -363,6 +390,9 @@ class DataConfig:
     packing_pool: int = 10  # pairs: examples that wait for a partner
     system_prompt: str = ""  # chat style; empty: the recipe's own
     keep_media: tuple[str, ...] = ()  # "image", "audio", "mask": in the records too, for encoders that look at them
+    raw_dir: str = "data/raw"  # published sets that you have, each in a folder of its name
+    absent_sets: str = "refuse"  # a mixture's sets without records; "leave_out": train with the others, and say so
+    added: tuple[AddedSet, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.length > 1, f"data.length is {self.length}; it must be at least 2")
@@ -377,6 +407,9 @@ class DataConfig:
         require_choice("data.packing", self.packing, PACKINGS)
         for name in self.keep_media:
             require_choice("data.keep_media", name, ("image", "audio", "mask"))
+        require_choice("data.absent_sets", self.absent_sets, ABSENT_SETS)
+        names = [one.name for one in self.added]
+        require(len(set(names)) == len(names), f"data.added names {names}; one name stands there twice")
         require(self.packing_bins > 0, f"data.packing_bins is {self.packing_bins}; it must be positive")
         require(self.packing_window > 0, f"data.packing_window is {self.packing_window}; it must be positive")
         require(self.packing_pool > 0, f"data.packing_pool is {self.packing_pool}; it must be positive")

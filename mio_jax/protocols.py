@@ -7,9 +7,11 @@ A recipe is a package `mio_jax.recipes.<name>` whose public names satisfy `Recip
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -19,7 +21,7 @@ from mio_jax.errors import MioError
 if TYPE_CHECKING:
     import jax
 
-    from mio_jax.config import ModelConfig, RunConfig, StageConfig
+    from mio_jax.config import AddedSet, ModelConfig, RunConfig, StageConfig
     from mio_jax.data.token_space import TokenSpace
     from mio_jax.nn.cache import KVCache
 
@@ -245,15 +247,27 @@ class Recipe(Protocol):
         """Summed loss (float32 scalar), and sums to add over micro-batches: `weight`, `loss/NAME`, `weight/NAME`."""
         ...
 
-    def import_weights(self, path: str, spec: Any, place: Any) -> dict[str, Any]:
+    def import_weights(
+        self, path: str | os.PathLike[str], spec: Any, place: Any = None, *, ignore: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Published weights -> nested dict of what `place(path, array)` made of each parameter.
 
-        Raises MioError listing tensors that are missing, unexpected or misshapen.
+        `ignore`: globs of names in them that the model lacks. Raises MioError listing tensors that are missing,
+        unexpected or misshapen.
         """
         ...
 
-    def register_tasks(self, records_dir: str) -> None:
-        """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent."""
+    def export_weights(
+        self, params: dict[str, Any], spec: Any, folder: str | os.PathLike[str], *, names: str = ""
+    ) -> list[Path]:
+        """Writes the published form -> its files. `names`: which names, where there are several; empty: the first."""
+        ...
+
+    def register_tasks(self, records_dir: str, added: Sequence[AddedSet] = ()) -> None:
+        """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent.
+
+        `added` are `config.data.added`. Raises MioError where the recipe cannot train them.
+        """
         ...
 
     def encode(

@@ -231,7 +231,7 @@ class _Training:
         from mio_jax.data.loader import make_loader
 
         config, stage, parts = self._config, self._config.stages[index], self._parts
-        parts.recipe.register_tasks(config.data.records_dir)
+        parts.recipe.register_tasks(config.data.records_dir, config.data.added)
         encode = functools.partial(
             parts.recipe.encode,
             tokenizers=parts.tokenizers,

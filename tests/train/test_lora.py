@@ -222,7 +222,7 @@ def test_published_weights_are_a_start_too(runs: tuple[Any, Any], tmp_path: Path
     train(other)
     one, two = (load_run(run.run_dir).params for run in (second, other))
     jax.tree.map(np.testing.assert_array_equal, one, two)
-    with pytest.raises(MioError, match="there is no .*none; name the folder of a run, or published weights"):
+    with pytest.raises(MioError, match=r"there is no .*none; name the folder of a run, or published weights"):
         train(second.replace(run_dir=str(tmp_path / "other"), start_from=str(tmp_path / "none")))
 
 

@@ -19,7 +19,6 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",
-    "import_weights": "checkpoint",
     "register_tasks": "tasks",
     "encode": "features",
     "corruption": "denoising",
@@ -33,6 +32,8 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "ask": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
+    "import_weights": "checkpoint",
+    "export_weights": "checkpoint",
 }
 
 

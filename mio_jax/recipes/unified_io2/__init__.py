@@ -29,6 +29,7 @@ _EXPORTS = {  # name -> module, imported on first use
     "encoded_decoding": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
+    "export_weights": "checkpoint",
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",

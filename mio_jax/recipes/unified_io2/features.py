@@ -1,8 +1,10 @@
 """Segments -> a `Sample`, the media and ids of one example; and what was generated back into segments.
 
 What may be seen and what is to be said are told apart by `Segment.supervised`. Inputs are text, "pixels" (uint8
-[height, width, 3]) and "sound" (`mio_tokenizers.Audio`), for the encoders look at the media themselves; targets are
-text and the codes of tokenizers, "image" int32 [codes] and "audio" int32 [layers, frames].
+[height, width, 3]) and "sound" (`mio_tokenizers.Audio`), for the encoders look at the media themselves, and what was
+seen and heard before, "pixels_history" and "sound_history", lists of such; "hidden", bool [height, width] of the
+picture, is what the encoder is not to see. Targets are text and the codes of tokenizers, "image" int32 [codes] and
+"audio" int32 [layers, frames].
 
 Examples of pre-training ask for nothing yet: "whole_text" (str), "whole_image" and "whole_audio" (`Whole`: the medium
 and its codes) may each be shown or asked for, which stages with objective "denoising" draw (`denoising.Corruption`).
@@ -21,6 +23,9 @@ from mio_jax.protocols import Generated, Segment
 from mio_jax.recipes.unified_io2.patch_choice import PatchChoice
 
 WHOLE = ("whole_text", "whole_image", "whole_audio")
+# Kinds of what the encoder looks at -> fields of a sample.
+LOOKED_AT = {"pixels": "image", "sound": "sound", "pixels_history": "image_history", "sound_history": "sound_history"}
+LOOKED_AT["hidden"] = "hidden"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +35,12 @@ class Sample:
     Attributes:
       text: int32 [n], ids of the prompt.
       image, sound: what the encoder looks at; None: nothing.
+      image_history, sound_history: what was before them, in its order: pictures, and `Audio` of a segment each.
       target_text: int32 [n] without an end mark; None: no text is asked for.
       target_image: int32 [codes]; None.
       target_audio: int32 [times * layers] time after time, each layer's codes behind those of the layer before; None.
-      hidden: bool [height, width] of `image`, what the encoder is not to see.
+      hidden: bool [height, width] of `image`, what the encoder is not to see; of a `target_image` that part alone
+        is learned.
       whole: which of "text", "image", "audio" may be shown as well as asked for; nothing is asked for yet. Their
         targets, where there are any, are those of the inputs themselves.
       image_choice, sound_choice: which patches the encoder gets; None: all.
@@ -45,6 +52,8 @@ class Sample:
     text: np.ndarray
     image: np.ndarray | None = None
     sound: Any = None
+    image_history: tuple[np.ndarray, ...] = ()
+    sound_history: tuple[Any, ...] = ()
     target_text: np.ndarray | None = None
     target_image: np.ndarray | None = None
     target_audio: np.ndarray | None = None
@@ -59,6 +68,7 @@ class Sample:
     def tobytes(self) -> bytes:
         """Equal for equal inputs."""
         parts = [self.text, self.image, None if self.sound is None else self.sound.samples, self.hidden]
+        parts += [*self.image_history, *(sound.samples for sound in self.sound_history)]
         return b"|".join(b"" if part is None else np.ascontiguousarray(part).tobytes() for part in parts)
 
     def tolist(self) -> list[int]:
@@ -101,8 +111,9 @@ def encode(
         elif segment.supervised and segment.kind in ("image", "audio"):
             codes = np.asarray(segment.value)
             _put(parts, f"target_{segment.kind}", _flat(codes, space, segment.kind))
-        elif not segment.supervised and segment.kind in ("pixels", "sound"):
-            _put(parts, "image" if segment.kind == "pixels" else "sound", segment.value)
+        elif not segment.supervised and segment.kind in LOOKED_AT:
+            history = segment.kind.endswith("_history")
+            _put(parts, LOOKED_AT[segment.kind], tuple(segment.value) if history else segment.value)
         else:
             side = "a target" if segment.supervised else "an input"
             raise MioError(

@@ -17,6 +17,7 @@ from mio_jax.errors import MioError
 from mio_jax.recipes.unified_io2 import preprocessing as pre
 from mio_jax.recipes.unified_io2.batching import schema
 from mio_jax.recipes.unified_io2.features import Sample
+from mio_jax.recipes.unified_io2.histories import picture_history, sound_history
 from mio_jax.recipes.unified_io2.model import resolve_model
 from mio_jax.recipes.unified_io2.patch_choice import choose, count, task_mask
 from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
@@ -78,6 +79,12 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
     if sample.sound is not None:
         patches = pre.audio_features(pre.sound_segments(sample.sound, media)[-1], full)
         out["inputs/audio"], unseen["audio"] = choose(patches, sample.sound_choice, media.samples("audio"))
+    if sample.image_history:
+        slots = (media, full, sample.image_choice)
+        out["inputs/image_history"] = picture_history(sample.image_history, *slots)
+    if sample.sound_history:
+        slots = (media, full, sample.sound_choice)
+        out["inputs/audio_history"] = sound_history(sample.sound_history, *slots)
     if sample.target_text is not None:
         out["targets/text"] = target_features([sample.target_text], media.text_targets)
     for kind, codes in (("image", sample.target_image), ("audio", sample.target_audio)):
@@ -87,6 +94,8 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
                 raise MioError(f"an example has {len(codes)} {kind} codes; preset {spec.published!r} says {grid}")
             ones = np.ones(len(codes), np.int32)
             made = {"codes": codes, "mask": ones, "loss_mask": ones.astype(np.float32)}
+            if kind == "image" and sample.hidden is not None and sample.image is not None:
+                made["loss_mask"] = _hidden_codes(sample.image, sample.hidden, media.image, spec.target_grid("image"))
             if sample.restores == kind:
                 layers = sample.layers if kind == "audio" else 1
                 hidden = task_mask(unseen[kind], spec.grid(kind), spec.target_grid(kind), layers)
@@ -94,6 +103,17 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
                 made |= {"task_mask": hidden} if spec.dynamic_mask else {}
             out[f"targets/{kind}"] = made
     return {f"{place}/{name}": array for place, part in out.items() for name, array in part.items()}
+
+
+def _hidden_codes(image: np.ndarray, hidden: np.ndarray, edge: int, grid: tuple[int, int]) -> np.ndarray:
+    """float32 [codes]: 1 where the middle of a target code lies in what is hidden of the picture.
+
+    Where what is hidden lies between all middles, every code is learned.
+    """
+    square = pre.place(image, edge).dense(np.asarray(hidden, bool))
+    rows, columns = ((np.arange(n) * edge + edge // 2) // n for n in grid)
+    mask = square[rows][:, columns].reshape(-1).astype(np.float32)
+    return mask if mask.any() else np.ones_like(mask)
 
 
 @functools.lru_cache(maxsize=8)
@@ -133,13 +153,15 @@ def stack(samples: Sequence[Arrays], slots: int, shapes: Shapes) -> Arrays:
     return out
 
 
-def lengths(arrays: Arrays) -> tuple[int, int]:
-    """Tokens of the trunk's two sequences: inputs and targets."""
-    masks = [
-        [arrays[key] for name in names if (key := f"{side}/{name}/mask") in arrays]
-        for side, names in (("inputs", INPUTS), ("targets", TARGETS))
-    ]
-    inputs, targets = (sum(int(mask.sum()) for mask in some) for some in masks)
+def lengths(arrays: Arrays, latents: Mapping[str, int] | None = None) -> tuple[int, int]:
+    """Tokens of the trunk's two sequences, inputs and targets; each item of a history counts `latents` of its name."""
+    inputs = targets = 0
+    for name in INPUTS:
+        if (key := f"inputs/{name}/mask") in arrays:
+            history = name.endswith("_history")
+            inputs += int(arrays[key].any(-1).sum()) * (latents or {})[name] if history else int(arrays[key].sum())
+    for name in TARGETS:
+        targets += int(arrays[key].sum()) if (key := f"targets/{name}/mask") in arrays else 0
     return inputs, targets
 
 
@@ -160,6 +182,11 @@ class Rows:
     media: pre.Sizes
     budgets: tuple[int, int, int]
 
+    @property
+    def latents(self) -> dict[str, int]:
+        """Tokens of the trunk that one item of a history becomes."""
+        return {name: self.spec.resampler(name).latents for name in ("image_history", "audio_history")}
+
     def sizes(self, example: Sample) -> tuple[int, int, int]:
         """The trunk's tokens of a sample, at most: every patch that its encoder has a slot for counts, padding too."""
         media = self.media
@@ -170,6 +197,8 @@ class Rows:
         ):
             if medium is not None:
                 inputs += count(media.patches[name], choice, media.samples(name))
+        for name, items in (("image_history", example.image_history), ("audio_history", example.sound_history)):
+            inputs += len(items) * self.latents[name]
         targets = 0 if example.target_text is None else min(len(example.target_text) + 1, media.text_targets)
         targets += sum(len(codes) for codes in (example.target_image, example.target_audio) if codes is not None)
         return inputs, targets, 1
@@ -178,7 +207,7 @@ class Rows:
         """Arrays [examples, ...] as in `batching.schema`; `rows/inputs` and `rows/targets`, int32 [tokens], say which
         example a packed place belongs to."""
         made = [sample_arrays(example, self.spec, self.media) for example in examples]
-        counts = np.asarray([lengths(arrays) for arrays in made], np.int64).reshape(-1, 2)
+        counts = np.asarray([lengths(arrays, self.latents) for arrays in made], np.int64).reshape(-1, 2)
         require_fit((*counts.sum(0).tolist(), len(made)), self.budgets)
         inputs, targets, slots = self.budgets
         segments = segments_of(counts[:, 0], inputs), segments_of(counts[:, 1], targets)

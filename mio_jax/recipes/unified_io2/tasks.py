@@ -7,11 +7,12 @@ codes. Wordings are drawn from `prompts`; captions are lower-cased, as the relea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from mio_jax.config import AddedSet
 from mio_jax.errors import MioError
 from mio_jax.protocols import Segment, Whole
 from mio_jax.recipes.unified_io2.prompts import clean, prefixed, prompt
@@ -197,8 +198,13 @@ MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
 }
 
 
-def register_tasks(records_dir: str) -> None:
-    """Puts every task and mixture above in the registry, over the records in `records_dir`; idempotent."""
+def register_tasks(records_dir: str, added: Sequence[AddedSet] = ()) -> None:
+    """Puts every task and mixture above, and those of the published mixtures (`mixtures.catalogue`), in the registry.
+
+    Over the records in `records_dir`; `added` are `config.data.added`. Idempotent.
+    """
     from mio_jax.data.registry import add_table
+    from mio_jax.recipes.unified_io2.mixtures.catalogue import register
 
     add_table(TASKS, MIXTURES, USABLE, records_dir)
+    register(records_dir, added)
