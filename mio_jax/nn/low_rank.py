@@ -1,8 +1,7 @@
 """Low-rank adapters (LoRA, Hu et al. 2021): a kernel W that is used as W + scale A B, where A and B are thin.
 
 `linear` and `swiglu` compute x W + scale (x A) B, so neither the sum nor a gradient of W ever exists. Qwix, which the
-extra `quant` brings, has LoRA too: it replaces the kernels of Flax's own layers as they are called, and does not reach
-products with gradients of their own.
+extra `quant` brings, has LoRA too, and docs/lora.md says why it does not serve here.
 """
 
 from __future__ import annotations

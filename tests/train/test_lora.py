@@ -20,6 +20,7 @@ from mio_jax.nn.low_rank import LowRank, merged
 from mio_jax.nn.transformer import Decoder, DecoderSpec
 from mio_jax.objectives.causal import causal_loss
 from mio_jax.parallel import batch_sharding, make_mesh, replicated
+from mio_jax.recipes.mio.checkpoint import export_params
 from mio_jax.recipes.unified_io2.loss import loss as io2_loss
 from mio_jax.recipes.unified_io2.model import build_model
 from mio_jax.recipes.unified_io2.presets import TINY
@@ -211,6 +212,18 @@ def test_a_run_of_adapters_goes_on_as_if_never_stopped(runs: tuple[Any, Any], tm
     train(again)
     one, two = (load_run(run.run_dir).params for run in (second, again))
     jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_published_weights_are_a_start_too(runs: tuple[Any, Any], tmp_path: Path) -> None:
+    first, second = runs
+    done = load_run(first.run_dir)
+    export_params(done.params, done.recipe.resolve_model(first.model, done.space), tmp_path / "weights")
+    other = second.replace(run_dir=str(tmp_path / "run"), start_from=str(tmp_path / "weights"))
+    train(other)
+    one, two = (load_run(run.run_dir).params for run in (second, other))
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    with pytest.raises(MioError, match=r"there is no .*none; name the folder of a run, or published weights"):
+        train(second.replace(run_dir=str(tmp_path / "other"), start_from=str(tmp_path / "none")))
 
 
 def test_a_start_of_another_size_is_refused(runs: tuple[Any, Any], tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def choose(
         if slots < len(mask):
             raise MioError(f"{len(mask)} patches have {slots} slots (data.patch_share), and none were drawn for them")
         return features, np.zeros(len(mask), bool)
+    if not mask.any():  # a silent part of a video: nothing of it is there
+        return {name: values[:0] for name, values in features.items()}, mask
     kept = keep_patches(mask, choice.rate, slots, np.random.default_rng(choice.seed))
     ids = kept.ids[kept.mask]
     return {name: values[ids] for name, values in features.items()}, kept.hidden

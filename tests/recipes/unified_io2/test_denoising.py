@@ -17,7 +17,7 @@ from mio_jax.objectives.span_corruption import restore
 from mio_jax.protocols import Segment, Whole
 from mio_jax.recipes.unified_io2.denoising import Corruption, corruption
 from mio_jax.recipes.unified_io2.features import Sample, encode
-from mio_jax.recipes.unified_io2.patch_choice import PatchChoice, task_mask
+from mio_jax.recipes.unified_io2.patch_choice import PatchChoice, choose, task_mask
 from mio_jax.recipes.unified_io2.prompts import PREFIXES
 from mio_jax.recipes.unified_io2.row_arrays import lengths, rows, sample_arrays
 from mio_tokenizers import Audio
@@ -208,6 +208,13 @@ def test_a_share_of_the_patches_is_drawn_for_every_task() -> None:
     with pytest.raises(MioError, match="a whole text asks for nothing"):
         half.row([draw(whole(0, "t"), np.random.default_rng(0))])
     assert dataclasses.replace(sample, image_choice=PatchChoice(1, 0.75)).image_choice is not None
+
+
+def test_a_medium_of_which_nothing_is_there_has_no_patches() -> None:
+    nothing = {"input": np.ones((4, 2)), "mask": np.zeros(4, np.int32), "pos_ids": np.arange(4)}
+    kept, hidden = choose(nothing, PatchChoice(1), 2)
+    assert [len(values) for values in kept.values()] == [0, 0, 0]
+    assert not hidden.any()
 
 
 @pytest.mark.parametrize(
