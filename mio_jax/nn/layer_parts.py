@@ -214,9 +214,12 @@ class Attention(Module):
         context: Context | None = None,
     ) -> jax.Array:
         """[B, T, D] -> [B, T, D]: attention to `context`, or to the row itself under the spec's causal rule."""
-        q = self.queries(x, row.angles)
         other = row if context is None else context.row
-        k, v = self.keys_values(x if context is None else context.states, other.angles)
+        if context is None:
+            q, k, v = self.project(x, row.angles)
+        else:
+            q = self.queries(x, row.angles)
+            k, v = self.keys_values(context.states, other.angles)
         segments = row.segments if context is None or context.seen_by is None else context.seen_by
         if other.segments is None:
             segments = None
