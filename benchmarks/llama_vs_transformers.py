@@ -17,9 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,55 +28,17 @@ import numpy as np
 
 from benchmarks.llama_settings import SETTINGS, Machine, Setting, decoding_report
 from benchmarks.output import RESULTS, hardware, run, write_result
+from benchmarks.workers import Worker, same_cores
 from mio_jax.errors import MioError
 
 HERE = Path(__file__).resolve().parent
 RESULT = {"small": RESULTS / "llama_vs_transformers.json", "issue": RESULTS / "llama_vs_transformers_issue.json"}
 
 
-class Worker:
-    """A process that holds one side: takes a JSON command a line on its standard input, answers with a line of JSON."""
-
-    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        self.name = name
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent, env=environment
-        )
-
-    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise MioError(f"the {self.name} worker ended during {command!r}; its output above says why")
-        return json.loads(line)
-
-    def close(self) -> None:
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-
-
 def start(peer_python: str, setting: Setting, threads: int, folder: Path) -> tuple[Worker, Worker]:
     """Both workers with their models loaded; ours writes the weights that the peer reads."""
-    if not Path(peer_python).exists():
-        raise MioError(f"no interpreter of the peer at {peer_python}; make it with: scripts/bootstrap.sh peers")
-    cores = sorted(os.sched_getaffinity(0))[:threads]
-    if len(cores) < threads:
-        raise MioError(f"--threads is {threads}, but this process may use {len(cores)} cores")
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    environment |= {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    environment.pop("XLA_FLAGS", None)
+    environment = same_cores(peer_python, threads)
     shared = ["--folder", str(folder), "--setting", json.dumps(dataclasses.asdict(setting))]
-    os.sched_setaffinity(0, cores)  # the workers inherit it, before any library counts cores
     ours = Worker("mio_jax", [sys.executable, "-m", "benchmarks.llama_ours", *shared], environment)
     ours.ask("load")
     theirs = Worker("transformers", [peer_python, str(HERE / "llama_peer.py"), *shared], environment)

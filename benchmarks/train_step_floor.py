@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.llama_settings import SETTINGS, Setting
-from benchmarks.llama_vs_transformers import Worker
 from benchmarks.output import RESULTS, hardware, run, write_result
+from benchmarks.workers import Worker
 from mio_jax.errors import MioError
 
 RESULT = RESULTS / "train_step_floor.json"

@@ -35,6 +35,7 @@ OPTIMIZERS = ("adamw", "adafactor", "muon")
 STYLES = ("base", "chat")
 PACKINGS = ("first_fit", "window", "pairs")
 OBJECTIVES = ("causal", "denoising")
+ABSENT_SETS = ("refuse", "leave_out")
 SUPERVISION = ("all", "responses")
 MESH_AXES = ("replica", "data", "fsdp", "seq", "tensor")  # outermost first
 MESH_PRESETS = {"data": "data", "fsdp": "fsdp", "tensor": "tensor", "sequence": "seq", "multislice": "replica"}
@@ -48,6 +49,27 @@ def require(condition: bool, message: str) -> None:
 
 def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     require(value in allowed, f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters on kernels of the layers, which alone are trained then; see docs/lora.md.
+
+    patterns: globs of paths (`decoder/layers/attention/query`); of what they match, kernels of layers get an adapter.
+    """
+
+    rank: int = 0  # 0: none
+    alpha: float = 16.0  # what an adapter adds is scaled by alpha / rank
+    patterns: tuple[str, ...] = ("*layers/*",)
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 0, f"model.lora.rank is {self.rank}; it must be 0 (no adapters) or more")
+        require(self.alpha > 0, f"model.lora.alpha is {self.alpha}; it must be positive")
+        require(not self.rank or bool(self.patterns), "model.lora.patterns is empty; name kernels, such as *layers/*")
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,7 @@ class ModelConfig:
     target_modalities: tuple[str, ...] = ()
     trained_encoders: tuple[str, ...] = ()  # front ends whose pre-trained encoder learns too
     variants: tuple[str, ...] = ()  # switches of the recipe's own; its README lists them
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         require_choice("model.dtype", self.dtype, DTYPES)
@@ -93,7 +116,7 @@ class TokenizersConfig:
     text: str = "bundled:text_tiny"
     image: str = "bundled:image_vq_tiny"
     audio: str = "bundled:audio_rvq_tiny"
-    sentinels: int = 0  # ids at the end of the vocabulary that stages with objective "denoising" need
+    sentinels: int = 0  # ids at the end of a joint vocabulary that stages with objective "denoising" need
 
     def __post_init__(self) -> None:
         require(
@@ -325,6 +348,32 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class AddedSet:
+    """A set of the user's own in a mixture of the recipe's, or in a new one: one class, one line; docs/own_data_set.md.
+
+    `source` names its reader: "module:Class" or "folder/file.py:Class". `kinds` are kinds of task that the recipe has.
+    `rate` counts beside the mixture's own, whose published ones are per cent.
+    """
+
+    name: str
+    source: str
+    mixture: str
+    kinds: tuple[str, ...]
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = f"data.added {self.name!r}"
+        require(self.name.isidentifier(), f"{where}: a set's name is letters, digits and underscores")
+        module, _, cls = self.source.rpartition(":")
+        require(
+            bool(module and cls), f"{where}: its source is {self.source!r}; it must be module:Class or FILE.py:Class"
+        )
+        require(bool(self.mixture), f"{where} has no mixture")
+        require(bool(self.kinds), f"{where} has no kinds of task; one that shows its examples as they are is enough")
+        require(self.rate > 0, f"{where}: its rate is {self.rate}; it must be positive")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where token records lie and how rows are made from them."""
 
@@ -333,6 +382,7 @@ class DataConfig:
     budgets: tuple[int, ...] = ()  # of each sequence of a row, where a model has several (inputs, targets)
     row_examples: int = 8  # at most, where a model's front ends see them one by one
     text_length: int = 512  # tokens of a text, where texts are sequences of their own
+    patch_share: float = 1.0  # of an input medium's patches, drawn at random, that a model's encoder is given
     prefetch: int = 2  # batches prepared ahead by threads
     packing: str = "first_fit"  # "window": fuller rows, from a window of waiting examples; "pairs": at most two a row
     packing_bins: int = 16  # first_fit: rows kept open at once
@@ -340,6 +390,9 @@ class DataConfig:
     packing_pool: int = 10  # pairs: examples that wait for a partner
     system_prompt: str = ""  # chat style; empty: the recipe's own
     keep_media: tuple[str, ...] = ()  # "image", "audio", "mask": in the records too, for encoders that look at them
+    raw_dir: str = "data/raw"  # published sets that you have, each in a folder of its name
+    absent_sets: str = "refuse"  # a mixture's sets without records; "leave_out": train with the others, and say so
+    added: tuple[AddedSet, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.length > 1, f"data.length is {self.length}; it must be at least 2")
@@ -349,10 +402,14 @@ class DataConfig:
         )
         require(self.row_examples > 0, f"data.row_examples is {self.row_examples}; it must be positive")
         require(self.text_length > 1, f"data.text_length is {self.text_length}; it must be at least 2")
+        require(0 < self.patch_share <= 1, f"data.patch_share is {self.patch_share}; it must be above 0, and 1 at most")
         require(self.prefetch >= 0, f"data.prefetch is {self.prefetch}; it must be 0 or more")
         require_choice("data.packing", self.packing, PACKINGS)
         for name in self.keep_media:
             require_choice("data.keep_media", name, ("image", "audio", "mask"))
+        require_choice("data.absent_sets", self.absent_sets, ABSENT_SETS)
+        names = [one.name for one in self.added]
+        require(len(set(names)) == len(names), f"data.added names {names}; one name stands there twice")
         require(self.packing_bins > 0, f"data.packing_bins is {self.packing_bins}; it must be positive")
         require(self.packing_window > 0, f"data.packing_window is {self.packing_window}; it must be positive")
         require(self.packing_pool > 0, f"data.packing_pool is {self.packing_pool}; it must be positive")
@@ -394,6 +451,7 @@ AXIS_RULES = (
     AxisRule("kv"),
     AxisRule("norm"),
     AxisRule("layers"),
+    AxisRule("lora"),  # between the two halves of a low-rank adapter
 )
 
 
@@ -516,6 +574,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    start_from: str = ""  # what the first stage begins with: a run's folder, or published weights; empty: random ones
 
     def __post_init__(self) -> None:
         require(bool(self.stages), "stages is empty: a run needs at least one stage")
@@ -524,12 +583,6 @@ class RunConfig:
         require(
             all(n and n.replace("_", "").replace("-", "").isalnum() for n in names),
             f"stage names name folders: {names}",
-        )
-        denoising = [stage.name for stage in self.stages if stage.objective == "denoising"]
-        require(
-            not denoising or self.tokenizers.sentinels > 0,
-            f"stage {denoising[:1]}: objective 'denoising' needs sentinels in the vocabulary, and tokenizers.sentinels "
-            "is 0; set it, to 100 say, for the whole run",
         )
 
     def with_steps(self) -> RunConfig:

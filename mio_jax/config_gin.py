@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import logging
 import re
 import threading
 import typing
@@ -128,6 +129,22 @@ def _set_aside() -> Iterator[None]:
         state._set_config_is_locked(locked)
 
 
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    """gin logs every folder in which an included file is not before it looks in the next; a file that is in none of
+    them is an error of its own."""
+
+    def found(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Path not found")
+
+    root = logging.getLogger()
+    root.addFilter(found)
+    try:
+        yield
+    finally:
+        root.removeFilter(found)
+
+
 class _Session:
     """One config being built: what was bound, by which source, and what of it was read."""
 
@@ -151,7 +168,8 @@ class _Session:
         if source != COMMAND_LINE:
             state.add_config_file_search_path(str(Path(source).parent))  # for its includes
         try:
-            state.parse_config(text)
+            with _without_notes():
+                state.parse_config(text)
         except Exception as error:
             raise self._parse_error(error, text, source) from error
         for place, values in state._CONFIG.items():

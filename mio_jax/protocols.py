@@ -7,9 +7,11 @@ A recipe is a package `mio_jax.recipes.<name>` whose public names satisfy `Recip
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -19,7 +21,7 @@ from mio_jax.errors import MioError
 if TYPE_CHECKING:
     import jax
 
-    from mio_jax.config import ModelConfig, RunConfig
+    from mio_jax.config import AddedSet, ModelConfig, RunConfig, StageConfig
     from mio_jax.data.token_space import TokenSpace
     from mio_jax.nn.cache import KVCache
 
@@ -29,12 +31,20 @@ class Segment(NamedTuple):
 
     kind "text": `value` is a string, in which the token space's special strings stand for their ids;
     kind "image": int32 codes [tokens]; kind "audio": int32 codes [layers, frames] (the layers given are written).
+    Recipes whose models look at media themselves have more kinds; see their `encode`.
     `supervised`: whether its tokens, media tags included, carry loss where only responses do.
     """
 
     kind: str
     value: Any
     supervised: bool = False
+
+
+class Whole(NamedTuple):
+    """A medium that a model may see as well as say: the picture or sound itself, and its codes (None: never said)."""
+
+    seen: Any
+    codes: np.ndarray | None
 
 
 class Example(NamedTuple):
@@ -237,8 +247,27 @@ class Recipe(Protocol):
         """Summed loss (float32 scalar), and sums to add over micro-batches: `weight`, `loss/NAME`, `weight/NAME`."""
         ...
 
-    def register_tasks(self, records_dir: str) -> None:
-        """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent."""
+    def import_weights(
+        self, path: str | os.PathLike[str], spec: Any, place: Any = None, *, ignore: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Published weights -> nested dict of what `place(path, array)` made of each parameter.
+
+        `ignore`: globs of names in them that the model lacks. Raises MioError listing tensors that are missing,
+        unexpected or misshapen.
+        """
+        ...
+
+    def export_weights(
+        self, params: dict[str, Any], spec: Any, folder: str | os.PathLike[str], *, names: str = ""
+    ) -> list[Path]:
+        """Writes the published form -> its files. `names`: which names, where there are several; empty: the first."""
+        ...
+
+    def register_tasks(self, records_dir: str, added: Sequence[AddedSet] = ()) -> None:
+        """Puts the recipe's tasks and mixtures over these token records in the SeqIO registry; idempotent.
+
+        `added` are `config.data.added`. Raises MioError where the recipe cannot train them.
+        """
         ...
 
     def encode(
@@ -254,8 +283,13 @@ class Recipe(Protocol):
         """`system` (`config.data.system_prompt`) is the system prompt of a conversation that brings none of its own."""
         ...
 
-    def denoising_ids(self, tokenizers: Any, space: TokenSpace) -> DenoisingIds:
-        """What stages with objective "denoising" need. Raises MioError if the vocabulary has no sentinels."""
+    def corruption(self, config: RunConfig, stage: StageConfig, tokenizers: Any, space: TokenSpace) -> Any:
+        """What a stage makes of examples: a function of one and of its own `np.random.Generator`, which gives what is
+        trained, or None to leave it out. None where examples are trained as they are.
+
+        Stages with objective "denoising" need it; a recipe that has none may lack this name. Raises MioError if the
+        vocabulary has no sentinels.
+        """
         ...
 
     def encode_prompt(self, segments: list[Segment], tokenizers: Any, space: TokenSpace, *, system: str = "") -> Any:

@@ -177,8 +177,6 @@ def test_impossible_combination_is_found_before_anything_is_built() -> None:
     with pytest.raises(MioError, match="needs style='chat'"):
         loading.apply_overrides(RunConfig(), ["stages.0.supervise=responses"])
     denoise = "stages.0.objective=denoising"
-    with pytest.raises(MioError, match="needs sentinels in the vocabulary"):
-        loading.apply_overrides(RunConfig(), [denoise])
     words = [denoise, "tokenizers.sentinels=100"]
     with pytest.raises(MioError, match="needs style='base'"):
         loading.apply_overrides(RunConfig(), [*words, "stages.0.style=chat"])

@@ -19,7 +19,7 @@ SOURCES = {"mio_jax": ROOT / "mio_jax", "mio_tokenizers": ROOT / "tokenizers" / 
 
 # Importable from everywhere; they themselves import only each other.
 BASE = ("mio_jax.errors", "mio_jax.config", "mio_jax.config_loading", "mio_jax.protocols", "mio_jax.version")
-BASE += ("mio_jax.config_gin", "mio_jax.config_origins", "mio_jax.config_denoising")
+BASE += ("mio_jax.config_gin", "mio_jax.config_origins", "mio_jax.config_denoising", "mio_jax.task_protocol")
 
 # Layer -> what it may import beside itself and BASE. Nothing imports upwards.
 LAYERS: dict[str, tuple[str, ...]] = {
@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     # A recipe picks the engine's sampling settings and describes its grammar with the engine's types.
     "mio_jax.recipes": (
         *("mio_jax.nn", "mio_jax.objectives", "mio_tokenizers", "mio_jax.data"),
-        *("mio_jax.generate.grammar", "mio_jax.generate.sampling"),
+        *("mio_jax.generate.grammar", "mio_jax.generate.sampling", "mio_jax.generate.steering"),
     ),
     "mio_jax.train": ("mio_jax.nn", "mio_jax.objectives", "mio_tokenizers", "mio_jax.data", "mio_jax.parallel"),
     "mio_jax.generate": (

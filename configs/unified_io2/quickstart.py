@@ -7,9 +7,14 @@ Hardware:  2 CPU cores, no GPU
 Data:      OpenMoji pictures, captions and masks; re-pitched instrument recordings; easy-VQA; Python's documentation
 Result:    it trains and answers on two cores (3 M parameters); docs/unified_io2.md has what was measured
 
+Stage `pretrain` is the multimodal mixture of denoisers with the dynamic mask: pictures with their captions, sounds with
+their names, and documents, of which one part is hidden in part or wholly. Stage `instruction` asks for something.
+
 Text pieces are those of the quickstart's SentencePiece model with Unified-IO 2's added ones; pictures and sounds to be
 made are the codes of its tokenizers. The ViTs start from nothing here, so they learn too.
 """
+
+import dataclasses
 
 from ml_collections import ConfigDict
 
@@ -27,12 +32,13 @@ from mio_jax.config_loading import to_config_dict
 
 
 def get_config() -> ConfigDict:
+    optim = OptimConfig(learning_rate=3e-3, warmup_ratio=0.05, final_ratio=0.05, weight_decay=0.05)
     return to_config_dict(
         RunConfig(
             name="unified_io2",
             run_dir="runs/unified_io2",
             recipe="unified_io2",
-            model=ModelConfig(preset="unified_io2_quickstart"),
+            model=ModelConfig(preset="unified_io2_quickstart", variants=("dynamic_mask",)),
             tokenizers=TokenizersConfig(text="unified_io2:bundled:text_tiny"),
             data=DataConfig(
                 records_dir="data/unified_io2",
@@ -44,12 +50,20 @@ def get_config() -> ConfigDict:
             ),
             stages=(
                 StageConfig(
+                    "pretrain",
+                    steps=300,
+                    mixture="uio2_quickstart_pretrain",
+                    batch_size=8,
+                    objective="denoising",
+                    optim=dataclasses.replace(optim, final_ratio=0.5),
+                ),
+                StageConfig(
                     "instruction",
-                    steps=3000,
+                    steps=700,
                     mixture="uio2_all",
                     batch_size=8,
                     style="chat",
-                    optim=OptimConfig(learning_rate=3e-3, warmup_ratio=0.05, final_ratio=0.05, weight_decay=0.05),
+                    optim=optim,
                 ),
             ),
             checkpoint=CheckpointConfig(every_steps=200, keep_last=2),

@@ -1,7 +1,7 @@
 """Makes token records from raw media, lists what can be trained on, and shows examples of it.
 
 mio data prepare --config configs/quickstart.py [--sets openmoji instruments] [--limit 100] [--force] [--runner beam]
-mio data list                                           # every task and mixture with counts
+mio data list [--all]                                   # tasks and mixtures with counts; published sets you lack too
 mio data show mio_openmoji_text_to_image --n 3 --out shown/ [--style chat]   # text printed, media written as files
 mio data verify                                         # checksums of every prepared set
 """
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="prepare: make finished sets again")
     parser.add_argument("--runner", choices=("local", "beam"), default="local", help="prepare: where the work runs")
     parser.add_argument("--beam", nargs="+", default=[], metavar="OPTION", help="prepare: Beam's own, as KEY=VALUE")
+    parser.add_argument("--all", action="store_true", help="list: published sets that are not prepared here too")
     parser.add_argument("--n", type=int, default=3, help="show: how many examples")
     parser.add_argument("--out", metavar="DIR", default="shown", help="show: folder for pictures and sounds")
     parser.add_argument("--style", choices=STYLES, default="base", help="show: pre-training documents or chats")
@@ -111,9 +112,9 @@ def _prepare(args: argparse.Namespace, config: RunConfig) -> int:
 
 def _verify(args: argparse.Namespace, config: RunConfig) -> int:
     from mio_jax.data.records import RecordReader, read_manifest
-    from mio_jax.data.sources import SOURCES
+    from mio_jax.data.sources import sets_at_hand
 
-    for record_set in args.sets or SOURCES:
+    for record_set in args.sets or sets_at_hand(config.data):
         manifest = read_manifest(config.data.records_dir, record_set)
         for split in manifest["counts"]:
             RecordReader(config.data.records_dir, record_set, split).verify()
@@ -126,10 +127,11 @@ def _list(args: argparse.Namespace, config: RunConfig) -> int:
     from mio_jax.data.records import read_manifest
     from mio_jax.protocols import load_recipe
 
-    load_recipe(config.recipe).register_tasks(config.data.records_dir)
+    load_recipe(config.recipe).register_tasks(config.data.records_dir, config.data.added)
     tasks, mixtures = registry.names()
     prepared: dict[str, dict[str, int] | None] = {}
     rows = [("task", "in -> out", "records", "train", "test", "what it teaches")]
+    hidden: set[str] = set()
     for name in tasks:
         task = registry.lookup(name)[0][0]
         if task.record_set not in prepared:
@@ -138,18 +140,38 @@ def _list(args: argparse.Namespace, config: RunConfig) -> int:
                 read_manifest(config.data.records_dir, task.record_set)["counts"] if folder.is_dir() else None
             )
         counts = prepared[task.record_set]
-        train, test = (str(counts[split]) for split in ("train", "test")) if counts else ("-", "-")
+        if task.title and counts is None and not args.all:
+            hidden.add(task.record_set)
+            continue
+        missing = "unreadable" if task.unreadable else "-"
+        train, test = (str(counts.get(split, "-")) if counts else missing for split in ("train", "test"))
         way = f"{'+'.join(task.inputs)} -> {'+'.join(task.outputs)}"
         rows.append((name, way, task.record_set, train, test, task.description))
     _print_table(rows)
     print()
-    _print_table(
-        [("mixture", "shares of its examples")]
-        + [(m, ", ".join(f"{task.name} {rate:.0%}" for task, rate in registry.lookup(m))) for m in mixtures]
-    )
-    if None in prepared.values():
+    _print_table([("mixture", "shares of its examples"), *((m, _shares(m, prepared, args.all)) for m in mixtures)])
+    if hidden:
+        print(f"\n{len(hidden)} published sets are not prepared here; with their tasks and rates: mio data list --all")
+    if None in [counts for name, counts in prepared.items() if name not in hidden]:
         print(f"\n- : not prepared in {config.data.records_dir}; make them: mio data prepare {config_words(args)}")
     return 0
+
+
+def _shares(mixture: str, prepared: dict[str, dict[str, int] | None], whole: bool) -> str:
+    """The tasks of a mixture; of one over published sets only what is prepared of it, unless all is wanted."""
+    from mio_jax.data import registry
+
+    entries = registry.lookup(mixture)
+    sets = {task.record_set for task, _ in entries}
+    if whole or not any(task.title for task, _ in entries):
+        places = 2 if whole else 0
+        return ", ".join(f"{task.name} {rate:.{places}%}" for task, rate in entries)
+    there = [(task, rate) for task, rate in entries if prepared.get(task.record_set)]
+    readable = {task.record_set for task, _ in entries if not task.unreadable}
+    return (
+        f"{len(sets)} sets, {len(readable)} of them readable, {len({t.record_set for t, _ in there})} prepared, which "
+        f"make up {sum(rate for _, rate in there):.2%}"
+    )
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -160,15 +182,16 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _show(args: argparse.Namespace, config: RunConfig) -> int:
     from mio_jax.data import registry
+    from mio_jax.data.availability import usable
     from mio_jax.data.records import RecordReader, check_manifest
     from mio_jax.protocols import load_recipe
     from mio_tokenizers import load_set
 
     recipe, tokenizers = load_recipe(config.recipe), load_set(config.tokenizers)
-    recipe.register_tasks(config.data.records_dir)
+    recipe.register_tasks(config.data.records_dir, config.data.added)
     space = recipe.token_space(tokenizers)
     rows = recipe.rows(config)
-    entries = registry.lookup(args.name)
+    entries, _ = usable(args.name, registry.lookup(args.name), config.data)
     rng = np.random.default_rng(args.seed)
     out = Path(args.out)
     for number in range(args.n):
@@ -184,14 +207,29 @@ def _show(args: argparse.Namespace, config: RunConfig) -> int:
         print(f"[{number}] {task.name}, {record['id']}: {sizes} tokens{learned}")
         for place, segment in enumerate(segments):
             shown = repr(segment.value)
-            if segment.kind != "text":
-                picture = segment.kind in ("image", "pixels")
-                path = out / f"{task.name}-{number:02d}-{place}{'.png' if picture else '.wav'}"
-                write_media(path, segment.kind, segment.value, tokenizers)
-                shown = str(path)
+            if segment.kind not in ("text", "whole_text"):
+                if segment.kind.startswith("whole_"):
+                    kind = "pixels" if segment.kind == "whole_image" else "sound"
+                    segment = segment._replace(kind=kind, value=segment.value.seen)
+                written = []
+                for piece, (kind, value) in enumerate(_media(segment.kind, segment.value)):
+                    ending = ".png" if kind in ("image", "pixels") else ".wav"
+                    path = out / f"{task.name}-{number:02d}-{place}{f'-{piece}' if piece else ''}{ending}"
+                    write_media(path, kind, value, tokenizers)
+                    written.append(str(path))
+                shown = " ".join(written)
             mark = "*" if segment.supervised or args.style == "base" else " "
             print(f"  {mark} {segment.kind:5s} {shown}")
     return 0
+
+
+def _media(kind: str, value: Any) -> list[tuple[str, Any]]:
+    """The pictures and sounds of a segment: those of a history one by one, what is hidden in white."""
+    if kind == "hidden":
+        return [("pixels", np.repeat(np.where(value, np.uint8(255), np.uint8(0))[..., None], 3, axis=-1))]
+    if kind.endswith("_history"):
+        return [(kind.removesuffix("_history"), one) for one in value]
+    return [(kind, value)]
 
 
 def _pick(task: Any, reader: Any, rng: np.random.Generator) -> Any:

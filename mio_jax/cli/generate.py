@@ -2,6 +2,19 @@
 follow the text of a chat turn, and come before a text that is to be continued. --ask puts what is given into the words
 that the run was trained with. What comes out is written as .png, .wav and .txt files, with the ids beside them.
 
+A recipe may have tasks by name (--task list prints what each needs and gives): the inputs are put into the task's
+words, the answer is held to its form, and what it says is read: boxes, poses, masks, depth, actions, in NNN.json and
+drawn on the picture.
+
+  mio generate --task list
+  mio generate --run runs/x --task caption --image cat.png
+  mio generate --run runs/x --task vqa --image cat.png --text "What is on the mat?" --options cat,dog,horse
+  mio generate --run runs/x --task refexp --image cat.png --text "the left ear" --out out/
+  mio generate --run runs/x --task segmentation_box --image cat.png --text cat --box 10,20,110,220
+  mio generate --run runs/x --task image_generation --text "a red heart" --negative "a photograph" --guidance 5 --n 4
+
+Without --task:
+
   mio generate --run runs/quickstart --ask image --prompt "red heart" --n 4 --out out/
   mio generate --run runs/quickstart --ask caption --image cat.png
   mio generate --run runs/quickstart --ask answer --image shape.png --prompt "What color is the shape?" --greedy
@@ -19,6 +32,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mio_jax.cli import generate_task
 from mio_jax.errors import MioError
 from mio_jax.protocols import Generated, Recipe, Segment
 
@@ -31,6 +45,7 @@ if TYPE_CHECKING:
 SUMMARY = "any modality out of any modality, from a trained run"
 
 ROWS = 64  # responses decoded at once
+USUAL_TOKENS = 256
 
 Content = list[tuple[str, Any]]
 
@@ -38,9 +53,13 @@ _PLACEHOLDER = re.compile(r"<(image|audio|speech)_placeholder_(\d+)>")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", required=True, metavar="DIR", help="run directory")
+    parser.add_argument("--run", metavar="DIR", help="run directory")
     parser.add_argument(
-        "--prompt", default="", metavar="TEXT", help="may hold <image_placeholder_0>, <audio_placeholder_0>"
+        *("--prompt", "--text"),
+        dest="prompt",
+        default="",
+        metavar="TEXT",
+        help="may hold <image_placeholder_0>, <audio_placeholder_0>; of a --task: its text",
     )
     parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeatable")
     parser.add_argument("--audio", action="append", default=[], metavar="FILE", help="a sound; repeatable")
@@ -59,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--n", type=int, default=1, metavar="N", help="responses, with seeds SEED, SEED+1, ...")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N")
+    parser.add_argument("--max-new-tokens", type=int, metavar="N", help="default 256, or what the task needs")
     parser.add_argument("--temperature", type=float, metavar="X", help="default 1; 0: greedy")
     parser.add_argument("--top-k", type=int, metavar="N", help="default 0: off")
     parser.add_argument("--top-p", type=float, metavar="X", help="default 0.9; 1: off")
@@ -72,9 +91,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the publication's settings for what is expected, in place of these defaults",
     )
     parser.add_argument("--no-grammar", action="store_true", help="nothing holds image and sound spans to their form")
+    generate_task.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.task:
+        return generate_task.run(args)
     check(args)
     content, loose = read_prompt(args)  # before the model is loaded: a bad file should not cost a minute
 
@@ -112,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
         responses = engine.generate(
             [prompt] * len(seeds),
             sampling,
-            max_new_tokens=args.max_new_tokens,
+            max_new_tokens=args.max_new_tokens or USUAL_TOKENS,
             stop_ids=(run_.space.eos, *(run_.space.special(s) for s in run_.recipe.stop_strings(style))),
             seeds=seeds,
             grammar=None if args.no_grammar else run_.recipe.grammar(run_.space).replace(begin=begins),
@@ -142,10 +164,16 @@ def sampling_of(args: argparse.Namespace, recipe: Recipe, begins: str) -> Sampli
 
 def check(args: argparse.Namespace) -> None:
     """Refuses what cannot work, before anything is loaded."""
+    if not args.run:
+        raise MioError("which run is to answer? give --run DIR (see `mio generate --help`)")
+    of_tasks = ("video", "box", "options", "negative", "guidance")
+    for name in of_tasks:
+        if getattr(args, name):
+            raise MioError(f"--{name} is for tasks: name one with --task (`mio generate --task list` prints them)")
     if not args.prompt and not args.image and not args.audio:
         raise MioError("nothing to answer: give --prompt, --image or --audio")
     for name, value in (("--n", args.n), ("--max-new-tokens", args.max_new_tokens)):
-        if value < 1:
+        if value is not None and value < 1:
             raise MioError(f"{name} is {value}; it must be at least 1")
     if (args.beams or 1) > 1 and args.n > 1:
         raise MioError(

@@ -32,6 +32,7 @@ COMMANDS = {
     "train": Command("mio_jax.cli.train", "train a run, or resume one"),
     "status": Command("mio_jax.cli.status", "one page about a run: state, rate, losses, goodput, disk"),
     "ckpt": Command("mio_jax.cli.ckpt", "list, show and compare the checkpoints of runs"),
+    "weights": Command("mio_jax.cli.weights", "import published weights as a run, or export a run under their names"),
     "plan": Command("mio_jax.cli.plan", "compile a config for a TPU pod without having it: memory, time, days"),
     "generate": Command("mio_jax.cli.generate", "any modality out of any modality, from a trained run"),
     "eval": Command("mio_jax.cli.evaluate", "score a run on held-out data, direction by direction"),

@@ -23,6 +23,7 @@ import grain
 import numpy as np
 
 from mio_jax.config import DataConfig, RunConfig, StageConfig
+from mio_jax.data.availability import Entries, usable
 from mio_jax.data.packing import FirstFit, SequenceRows, shown
 from mio_jax.data.pairing import StreamingPairer
 from mio_jax.data.records import Record, RecordReader, check_manifest, read_manifest
@@ -60,7 +61,8 @@ def make_loader(
     stage's objective trains, and leaves it out with None.
 
     Raises:
-      MioError: records missing, damaged, empty or of other tokenizers; an unknown task or mixture.
+      MioError: records missing (see `availability.usable`), damaged, empty or of other tokenizers; an unknown task or
+        mixture.
         While iterating: no example of a task fits in a row.
     """
     if fingerprints is None:
@@ -74,7 +76,11 @@ def make_loader(
     counts: dict[str, TaskCount] = {}
     at = 0
     for number, (name, share) in enumerate(parts):
-        streams = _task_streams(stage, name, encode, row_format, f"{seed}/{number}", fingerprints, counts, corrupt)
+        entries, left_out = usable(name, lookup(name), config.data)
+        if left_out and 0 in wanted:  # one of several processes says so
+            print(left_out, flush=True)
+        salt = f"{seed}/{number}"
+        streams = _task_streams(stage, entries, encode, row_format, salt, fingerprints, counts, corrupt)
         for row in range(share):
             if at in wanted:
                 rows[at] = RowStream(_mix_row(streams, row, share), config.data, row_format)
@@ -118,7 +124,7 @@ def _seed_of(text: str) -> int:
 
 def _task_streams(
     stage: StageConfig,
-    name: str,
+    entries: Entries,
     encode: Encode,
     row_format: RowFormat,
     salt: str,
@@ -128,7 +134,7 @@ def _task_streams(
 ) -> list[tuple[Any, float]]:
     """An endless, shuffled, formatted dataset for every task of a source, with its rate."""
     streams = []
-    for task, rate in lookup(name):
+    for task, rate in entries:
         folder = records_dir_of(task.name)
         check_manifest(read_manifest(folder, task.record_set), fingerprints, folder)
         reader = RecordReader(folder, task.record_set, "train")

@@ -21,7 +21,7 @@ from mio_jax.config import RunConfig
 from mio_jax.data import records
 from mio_jax.data.records import FORMAT, MANIFEST, Manifest, RecordReader
 from mio_jax.data.shards import TOKENIZER_OF, ShardJob, merge_field, write_shard
-from mio_jax.data.sources import SOURCES, Source, source
+from mio_jax.data.sources import Place, Source, open_place, place_of, seen_of, sets_at_hand
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 
@@ -50,7 +50,9 @@ def prepare(
     runner: Runner = run_here,
     report: Report = lambda record_set, done, total: None,
 ) -> dict[str, str]:
-    """Makes the token records of these sets (default: all) in `config.data.records_dir` -> {set: "made" or "kept"}.
+    """Makes the token records of these sets in `config.data.records_dir` -> {set: "made" or "kept"}.
+
+    By default of every set at hand: those inside packages, and those that have a folder in `config.data.raw_dir`.
 
     `limit`: at most so many examples a split. `space` is written down in the manifest. `force` remakes finished sets.
 
@@ -59,7 +61,8 @@ def prepare(
         full disk.
     """
     return {
-        name: _prepare_set(name, config, tokenizers, space, limit, force, runner, report) for name in sets or SOURCES
+        name: _prepare_set(name, config, tokenizers, space, limit, force, runner, report)
+        for name in sets or sets_at_hand(config.data)
     }
 
 
@@ -73,7 +76,10 @@ def _prepare_set(
     runner: Runner,
     report: Report,
 ) -> str:
-    origin = source(name)
+    place = place_of(name, config.data)
+    origin = open_place(place)
+    if origin.name != name:
+        raise MioError(f"the reader {place.reader} calls its set {origin.name!r}, and it is asked for as {name!r}")
     folder = pathlib.Path(config.data.records_dir)
     final, hidden = folder / name, folder / f".{name}.partial"
     plan = _plan(origin, tokenizers, limit, config.data.keep_media)
@@ -85,7 +91,7 @@ def _prepare_set(
     total = sum(plan["counts"].values())
     try:
         _begin(hidden, plan)
-        jobs = [job for split, count in plan["counts"].items() for job in _jobs(plan, split, count, hidden)]
+        jobs = [job for split, count in plan["counts"].items() for job in _jobs(plan, place, split, count, hidden)]
         done = sum(job.stop - job.start for job in jobs if job.done)
         report(name, done, total)
 
@@ -106,11 +112,12 @@ def _plan(origin: Source, tokenizers: Any, limit: int | None, keep: Sequence[str
     fingerprints = tokenizers.fingerprints
     counts = {split: origin.count(split) for split in origin.splits}
     kept = sorted(set(origin.media) & set(keep))
+    coded = set(origin.media) - set(seen_of(origin))
     return ({"keep_media": kept} if kept else {}) | {
         "format": FORMAT,
         "set": origin.name,
         "source_version": origin.version,
-        "tokenizers": {m: fingerprints[m] for m in sorted({TOKENIZER_OF[media] for media in origin.media})},
+        "tokenizers": {m: fingerprints[m] for m in sorted({TOKENIZER_OF[media] for media in coded})},
         "counts": {split: count if limit is None else min(count, limit) for split, count in counts.items()},
     }
 
@@ -128,13 +135,14 @@ def _require_same(manifest: Manifest, plan: dict[str, Any], folder: pathlib.Path
             )
 
 
-def _jobs(plan: dict[str, Any], split: str, count: int, hidden: pathlib.Path) -> list[ShardJob]:
+def _jobs(plan: dict[str, Any], place: Place, split: str, count: int, hidden: pathlib.Path) -> list[ShardJob]:
     shards = max(1, -(-count // SHARD_EXAMPLES))
     bounds = [count * i // shards for i in range(shards + 1)]
     keep = tuple(plan.get("keep_media", ()))
+    paths = [str(hidden / records.shard_name(split, i, shards)) for i in range(shards)]
     return [
-        ShardJob(plan["set"], split, bounds[i], bounds[i + 1], str(hidden / records.shard_name(split, i, shards)), keep)
-        for i in range(shards)
+        ShardJob(plan["set"], split, start, stop, path, place, keep)
+        for start, stop, path in zip(bounds[:-1], bounds[1:], paths, strict=True)
     ]
 
 

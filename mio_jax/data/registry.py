@@ -36,6 +36,8 @@ class Task:
 
     `formatter(record, rng, style)` -> segments, style "base" or "chat"; every choice it makes comes from `rng`.
     `inputs` and `outputs` name modalities, for the catalogue. `where`: which records it can use; None for all.
+    `title` is what the set is called where it is published, for messages about its absence; `unreadable` says why
+    nothing here reads it, and is empty for all others.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Task:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     where: Callable[[Record], bool] | None = None
+    title: str = ""
+    unreadable: str = ""
 
 
 @functools.cache

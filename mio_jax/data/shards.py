@@ -17,14 +17,14 @@ import numpy as np
 
 from mio_jax.data import records
 from mio_jax.data.records import Record, RecordWriter
-from mio_jax.data.sources import Source, source
+from mio_jax.data.sources import Place, Source, open_place, seen_of
 from mio_jax.errors import MioError
 from mio_tokenizers.base import Audio
 from mio_tokenizers.image.io import mask_picture
 
 BATCH = 64
-# Which tokenizer serves a kind of media. A mask is a picture of two colours.
-TOKENIZER_OF = {"image": "image", "mask": "image", "audio": "audio"}
+# Which tokenizer serves a kind of media. A mask is a picture of two colours; "target" is a picture that answers another.
+TOKENIZER_OF = {"image": "image", "mask": "image", "target": "image", "audio": "audio"}
 # What an example that cannot be read or encoded raises. Others are not the example's fault, an accelerator that is out
 # of memory (RuntimeError) say, and end the shard, which the next run makes again.
 BAD = (MioError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, OSError, SyntaxError, struct.error)
@@ -34,6 +34,7 @@ BAD = (MioError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, 
 class ShardJob:
     """One shard to make: examples start..stop-1 of a split, written to `path`, described in `path`.json when done.
 
+    `place`: where the set is read from, so that a worker needs nothing else.
     `keep`: media that stand in the records themselves too, beside their codes.
     """
 
@@ -42,6 +43,7 @@ class ShardJob:
     start: int
     stop: int
     path: str
+    place: Place
     keep: tuple[str, ...] = ()
 
     @property
@@ -108,8 +110,9 @@ class _Shard:
     """What is known of a shard while it is made: its fields, and what was set aside."""
 
     def __init__(self, job: ShardJob, tokenizers: Any) -> None:
-        self._job, self._tokenizers, self._origin = job, tokenizers, source(job.record_set)
+        self._job, self._tokenizers, self._origin = job, tokenizers, open_place(job.place)
         self.schema: dict[str, Any] = {}
+        self._fields: set[str] = set()  # of the first good example; records have more, where media are kept beside
         self.aside: list[SetAside] = []
         self.unreadable = 0
 
@@ -133,7 +136,7 @@ class _Shard:
 
     def encode(self, batch: Sequence[Placed]) -> list[Record]:
         """The records of those of these examples that are good. Raises MioError if only their batch is bad."""
-        fields = set(self.schema) or set(batch[0][1])
+        fields = self._fields or set(batch[0][1])
         good: list[Placed] = []
         for position, example in batch:
             if set(example) == fields and "id" in fields:
@@ -150,6 +153,7 @@ class _Shard:
         for (position, example), record in zip(good, encoded, strict=True):
             try:
                 self._note(record)
+                self._fields = set(example)
                 written.append(record)
             except MioError as error:
                 self._set_aside(position, example["id"], error)
@@ -181,11 +185,15 @@ def encode_examples(
 ) -> list[Record]:
     """Media to codes, batched, and those to `keep` also as they are; lists and dicts to JSON; strings as they are.
 
-    All have the fields of the first.
+    Media that are only looked at (`seen_of`) get no codes. All examples have the fields of the first.
     """
     encoded: list[Record] = [{} for _ in batch]
     for name in batch[0] if batch else ():
         values = [example[name] for example in batch]
+        if name in seen_of(origin):
+            for record, value in zip(encoded, values, strict=True):
+                record |= raw_fields(name, value)
+            continue
         if name in origin.media:
             column: list[Any] = _encode_media(name, values, tokenizers)
         else:
@@ -203,7 +211,10 @@ def raw_fields(name: str, value: Any) -> Record:
     if isinstance(value, Audio):
         samples = np.round(np.clip(value.samples, -1.0, 1.0) * 32767.0).astype(np.int16)
         return {f"raw/{name}": samples, f"raw/{name}_rate": str(value.rate)}
-    return {f"raw/{name}": np.asarray(value).astype(np.uint8)}
+    array = np.asarray(value)
+    if array.dtype not in (np.uint8, bool) or not array.size:
+        raise MioError(f"{name} must be uint8 or bool and not empty, not {array.dtype} {list(array.shape)}")
+    return {f"raw/{name}": array.astype(np.uint8)}
 
 
 def _encode_media(name: str, values: list[Any], tokenizers: Any) -> list[np.ndarray]:

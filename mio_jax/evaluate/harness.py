@@ -56,7 +56,7 @@ def evaluate(
     context = Context(dataclasses.replace(run.config, eval=config.eval), run.recipe, run.tokenizers, run.space)
     engine = engine_of(run)
     chosen = choose(run.recipe, run.config, tuple(directions) or config.eval.directions)
-    run.recipe.register_tasks(run.config.data.records_dir)
+    run.recipe.register_tasks(run.config.data.records_dir, run.config.data.added)
     check_records(context, chosen)
     model = model_digest(run.params)
     results = Results(folder / "results.json", model)

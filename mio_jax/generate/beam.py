@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from mio_jax.generate.decode import Inputs, Prompts, prefill
 from mio_jax.generate.grammar import Position, advance, allowed
 from mio_jax.generate.sampling import Plan, SamplingConfig, process, seen_table
+from mio_jax.generate.steering import steer
 from mio_jax.nn.base import apply
 from mio_jax.nn.cache import KVCache
 
@@ -119,7 +120,11 @@ def _grow(inputs: Inputs, plan: Plan, kept: int, length_penalty: jax.Array, stat
     if inputs.tables is not None:
         assert state.at is not None
         mask = allowed(inputs.tables, state.at, jnp.repeat(inputs.limit, beams) - state.step)
-    scores = process(jax.nn.log_softmax(logits), plan, inputs.knobs, state.seen, mask)
+    rule = None
+    if inputs.steer is not None:
+        rules = inputs.steer._replace(forced=jnp.repeat(inputs.steer.forced, beams, axis=0))
+        rule = partial(steer, rules=rules, step=state.step, stops=inputs.stops)
+    scores = process(jax.nn.log_softmax(logits), plan, inputs.knobs, state.seen, mask, rule)
     sums = (scores.reshape(batch, beams, vocab) + state.score[..., None]).reshape(batch, beams * vocab)
     best, flat = jax.lax.top_k(sums, kept)
     beam, token = flat // vocab, (flat % vocab).astype(jnp.int32)

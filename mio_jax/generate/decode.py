@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from mio_jax.generate.grammar import Position, Tables, advance, allowed
 from mio_jax.generate.sampling import Knobs, Plan, next_token, seen_table
+from mio_jax.generate.steering import Steer, steer
 from mio_jax.nn.base import apply
 from mio_jax.nn.cache import KVCache
 
@@ -38,6 +39,7 @@ class Inputs(NamedTuple):
     limit: jax.Array  # int32 [B]: new tokens that the row may take
     stops: jax.Array  # int32 [stop ids], filled up with -1
     tables: Tables | None  # of the grammar
+    steer: Steer | None = None
 
 
 class State(NamedTuple):
@@ -67,7 +69,10 @@ def _take(state: State, inputs: Inputs, plan: Plan, logits: jax.Array) -> State:
     if inputs.tables is not None:
         assert state.at is not None
         mask = allowed(inputs.tables, state.at, inputs.limit - state.step)
-    token = next_token(logits, plan, inputs.knobs, inputs.seeds, state.step, state.seen, mask)
+    rule = None
+    if inputs.steer is not None:
+        rule = partial(steer, rules=inputs.steer, step=state.step, stops=inputs.stops)
+    token = next_token(logits, plan, inputs.knobs, inputs.seeds, state.step, state.seen, mask, rule)
     live = ~state.done
     token = jnp.where(live, token, state.token)
     taken = state.taken + live

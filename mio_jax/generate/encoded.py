@@ -19,6 +19,7 @@ from mio_jax.generate.beam import beam_search
 from mio_jax.generate.guidance import Guided
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.generate.scoring import score_rows
+from mio_jax.generate.steering import Steering
 from mio_jax.nn.base import params_of, split
 
 
@@ -36,6 +37,7 @@ def generate_encoded(
     start: int = 0,
     stop_ids: Sequence[int] = (),
     seeds: Sequence[int] | None = None,
+    steering: Steering | None = None,
 ) -> list[np.ndarray]:
     """What the model says in each of its rows.
 
@@ -45,6 +47,7 @@ def generate_encoded(
       start: the id of the start token.
       stop_ids: ids that end a row; the one that did is its last token.
       seeds: one a row, 0 to 2**32 - 1; None: 0, 1, 2, ...
+      steering: what of the answer's form is known beforehand.
 
     Returns:
       the tokens of each row after the start token, int32 [up to max_new_tokens].
@@ -62,6 +65,7 @@ def generate_encoded(
         limit=jnp.full(rows, max_new_tokens, jnp.int32),
         stops=jnp.asarray([*stop_ids] or [-1], jnp.int32),
         tables=None,
+        steer=None if steering is None else steering.arrays(rows, max_new_tokens, model.spec.vocab_size),
     )
     prompts = _start(rows, start)
     if sampling.num_beams > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.generate.encoded import generate_encoded, score_encoded
 from mio_jax.generate.engine import SCORE_ROWS, bucket
+from mio_jax.generate.guidance import Guided
 from mio_jax.generate.sampling import SamplingConfig
+from mio_jax.generate.steering import Steering
 from mio_jax.nn.base import apply
 from mio_jax.protocols import EncodedDecoding
 
@@ -45,31 +48,41 @@ class EncodedEngine:
         stop_ids: Sequence[int] = (),
         seeds: Sequence[int] | None = None,
         grammar: Any = None,
+        steering: Steering | None = None,
+        guidance: float = 0.0,
+        against: Sequence[Any] | None = None,
     ) -> list[np.ndarray]:
         """Answers every prompt; `grammar.begin` says in which modality, text by default.
 
         Args:
           max_new_tokens: at most so many of a text. A picture or a sound is always whole.
           stop_ids: ids that end a text beside the end mark.
+          steering: the form of the answers; its ids are those of the modality's own table (`decoding.tokens`).
+          guidance: how far scores are pushed away from those after `against`; 0: not at all.
+          against: one prompt for each, with the same media: a neutral one, or what is not wanted (a negative prompt).
 
         Raises:
-          MioError: a picture or a sound that `max_new_tokens` has no room for; a prompt that the model has no part for.
+          MioError: a picture or a sound that `max_new_tokens` has no room for; a prompt that the model has no part for;
+            guidance without prompts to be guided away from, or the other way round.
         """
         if not prompts:
             return []
+        check_guidance(guidance, len(prompts), against)
         modality = getattr(grammar, "begin", "") or "text"
         whole = self.decoding.length(modality)
         if whole > max_new_tokens:
             raise MioError(f"an answer of {modality} has {whole} tokens, more than max_new_tokens, {max_new_tokens}")
         rows = bucket(len(prompts))
         numbers = [*(range(len(prompts)) if seeds is None else seeds)]
+        model = self._bound(prompts, rows, modality, against or ())
         said = generate_encoded(
-            self._bound(prompts, rows, modality),
+            Guided(model, guidance) if against else model,
             rows,
             sampling,
             max_new_tokens=whole or max_new_tokens,
             stop_ids=() if whole else sorted({self.space.eos, *stop_ids}),
             seeds=[*numbers, *[0] * (rows - len(numbers))],
+            steering=steering,
         )
         return [self.decoding.ids(modality, tokens) for tokens in said[: len(prompts)]]
 
@@ -101,7 +114,19 @@ class EncodedEngine:
             scores += [found[row, : len(some)] for row, some in enumerate(part)]
         return scores
 
-    def _bound(self, prompts: Sequence[Any], rows: int, modality: str) -> Any:
-        """The decoder over so many rows: those of the prompts, and copies of the last one."""
-        batch = self.decoding.batch([*prompts, *[prompts[-1]] * (rows - len(prompts))])
+    def _bound(self, prompts: Sequence[Any], rows: int, modality: str, against: Sequence[Any] = ()) -> Any:
+        """The decoder over so many rows: those of the prompts and copies of the last one, then as many of `against`."""
+        filled = [[*some, *[some[-1]] * (rows - len(some))] for some in (prompts, against) if len(some)]
+        batch = self.decoding.batch([prompt for some in filled for prompt in some])
         return self._bind(self.params, batch, modality)
+
+
+def check_guidance(guidance: float, prompts: int, against: Sequence[Any] | None) -> None:
+    """Raises MioError unless both are given, or neither."""
+    if not math.isfinite(guidance) or guidance < 0:
+        raise MioError(f"guidance is {guidance}; it must be 0 (off) or a positive number")
+    if bool(guidance) != bool(against):
+        given, lacks = ("guidance", "against") if guidance else ("against", "guidance")
+        raise MioError(f"{given} needs {lacks} beside it: scores are pushed away from those after a prompt to avoid")
+    if against and len(against) != prompts:
+        raise MioError(f"{prompts} prompts are guided away from {len(against)} others; give one for each")

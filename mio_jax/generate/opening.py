@@ -1,12 +1,14 @@
-"""The engine that fits a trained run."""
+"""The engine that fits a trained run, and the runner of its tasks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mio_jax.errors import MioError
 from mio_jax.generate.encoded_engine import EncodedEngine
 from mio_jax.generate.engine import Engine
 from mio_jax.protocols import DecodingEngine
+from mio_jax.task_protocol import TaskRunner
 
 if TYPE_CHECKING:
     from mio_jax.train.run import Run
@@ -22,3 +24,12 @@ def engine_of(run: Run) -> DecodingEngine:
         return EncodedEngine(run.graphdef, run.params, decoding(run.config, run.space), run.space)
     spec = run.recipe.resolve_model(run.config.model, run.space)
     return Engine(run.graphdef, run.params, run.space, spec, run.config.data.length)
+
+
+def task_runner_of(run: Run, engine: DecodingEngine) -> TaskRunner:
+    """What answers a run's tasks by name. Raises MioError if its recipe has none."""
+    recipe: Any = run.recipe
+    if not hasattr(recipe, "task_runner"):
+        raise MioError(f"recipe {run.config.recipe!r} has no tasks by name; ask it with --prompt or --ask")
+    runner: TaskRunner = recipe.task_runner(run, engine)
+    return runner

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mio_jax.config import RunConfig
+from mio_jax.config import LoraConfig, RunConfig
 from mio_jax.errors import MioError
 from mio_jax.generate import decode
 from mio_jax.generate.engine import STOP_SLOTS
@@ -37,7 +38,9 @@ def plan_generate(
     for name, value in (("rows", rows), ("prompt", prompt), ("new", new)):
         if value < 1:
             raise MioError(f"--{name} is {value}; it must be at least 1")
-    laid = lay_out(config, topology)
+    # A run decodes with its adapters added to its kernels.
+    plain = config.replace(model=dataclasses.replace(config.model, lora=LoraConfig()))
+    laid = lay_out(plain, topology)
     report = heading(config, topology, laid) | {"rows": rows, "prompt": prompt, "new": new}
     try:
         parts = _compiled(topology, laid, sampling, rows, prompt, new)

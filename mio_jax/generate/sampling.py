@@ -8,6 +8,7 @@ a CPU is 20 to 40 times faster than a sort and 5 times faster than one Gumbel va
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,9 +24,11 @@ GROUP = 64  # ids to a group in the two-level cumulative sum
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How the next token is chosen. Order: repetition penalty, temperature, modality grammar, top-k, top-p, draw.
+    """How the next token is chosen. Order: repetition penalty, steering, temperature, grammar, top-k, top-p, draw.
 
     temperature 0 is the same as `greedy`. `num_beams` > 1 is beam search, which does not sample.
+    `temperature_last`: the temperature comes after the cuts, as in the original Unified-IO 2: top-p keeps what it keeps
+    at temperature 1, whatever the temperature.
 
     Raises:
       MioError: a value out of range, or beams together with sampling settings.
@@ -38,6 +41,7 @@ class SamplingConfig:
     greedy: bool = False
     num_beams: int = 1
     length_penalty: float = 1.0  # beams: finished scores are sum / length ** length_penalty
+    temperature_last: bool = False
     penalize_padding: bool = False  # count the left padding of short prompts as history, as the reference does
 
     def __post_init__(self) -> None:
@@ -63,10 +67,11 @@ class SamplingConfig:
         greedy = self.greedy or self.temperature == 0 or self.num_beams > 1
         return Plan(
             greedy,
-            temperature=not greedy and self.temperature != 1,
+            temperature=not greedy and self.temperature != 1 and not self.temperature_last,
             top_k=0 if greedy else self.top_k,
             top_p=not greedy and self.top_p < 1,
             penalty=self.repetition_penalty != 1,
+            late=self.temperature_last and not greedy and self.temperature != 1,
         )
 
     @property
@@ -83,6 +88,7 @@ class Plan(NamedTuple):
     top_k: int
     top_p: bool
     penalty: bool
+    late: bool = False  # temperature after top-k and top-p
 
 
 class Knobs(NamedTuple):
@@ -211,17 +217,25 @@ def draw(mass: jax.Array, uniform: jax.Array) -> jax.Array:
 
 
 def process(
-    scores: jax.Array, plan: Plan, knobs: Knobs, seen: jax.Array | None = None, allowed: jax.Array | None = None
+    scores: jax.Array,
+    plan: Plan,
+    knobs: Knobs,
+    seen: jax.Array | None = None,
+    allowed: jax.Array | None = None,
+    rule: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    """Applies all that the plan says, in order, to float32 [batch, vocab], except top-p.
+    """Applies all that the plan says, in order, to float32 [batch, vocab], except top-p and a late temperature.
 
     Args:
       seen: bool [batch, vocab], ids of the history; needed where the plan has a penalty.
       allowed: bool [batch, vocab] from the modality grammar.
+      rule: of steering (`mio_jax.generate.steering.steer`).
     """
     if plan.penalty:
         assert seen is not None
         scores = repetition_penalty(scores, seen, knobs.penalty)
+    if rule is not None:
+        scores = rule(scores)
     if plan.temperature:
         scores = temper(scores, knobs.temperature)
     if allowed is not None:
@@ -237,12 +251,15 @@ def next_token(
     step: jax.Array,
     seen: jax.Array | None = None,
     allowed: jax.Array | None = None,
+    rule: Callable[[jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
     """The next token of each row: the highest processed score, or a draw. Arguments as above -> int32 [batch]."""
-    scores = process(scores, plan, knobs, seen, allowed)
+    scores = process(scores, plan, knobs, seen, allowed, rule)
     if plan.greedy:
         return argmax(scores)
     mass = _mass(scores)
     if plan.top_p:
         mass = jnp.where(nucleus(mass, knobs.tail), mass, 0)
+    if plan.late:  # mass ** (1 / T) is the mass at temperature T; what was cut off stays 0
+        mass = jnp.where(mass > 0, jnp.exp(jnp.log(mass) / knobs.temperature), 0)
     return draw(mass, uniforms(seeds, step))

@@ -203,7 +203,7 @@ class Attention(Module):
         if self.arranged:
             y = turned_linear(x, self.out[...], inputs=2)
         else:
-            y = linear(x, self.out[...], inputs=2, quantize=self.spec.quantize)
+            y = checkpoint_name(linear(x, self.out[...], inputs=2, quantize=self.spec.quantize), PROJECTIONS)
         return y + self.out_bias[...].astype(y.dtype) if self.spec.bias else y
 
     def __call__(

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from mio_jax.nn.attention import cached_attention
 from mio_jax.nn.base import List, Module, constrain, platform
 from mio_jax.nn.layer_parts import MLP, Angles, Attention, Context, LayerSpec, Row, SwiGLU, make_norm
+from mio_jax.nn.low_rank import Adapted
 from mio_jax.nn.remat import remat
 
 
@@ -48,6 +49,12 @@ class Layer(Module):
         self.mlp_norm = make_norm(spec)
         self.mlp = SwiGLU(spec, m) if spec.mlp == "swiglu" else MLP(spec, m)
         self.spec = spec
+
+    @property
+    def adapted(self) -> bool:
+        """Whether a kernel has a low-rank adapter."""
+        parts = [part for part in vars(self).values() if isinstance(part, Module)]
+        return any(isinstance(kernel, Adapted) for part in parts for kernel in vars(part).values())
 
     def arrange(self) -> None:
         """Lays the weights out for decoding on a CPU; calls compute the same."""
@@ -161,8 +168,8 @@ def apart(layers: Layer | Sequence[Layer]) -> List:
     """The layers of a stack one by one, arranged for many calls of `extend`."""
     each = [jax.tree.map(lambda w: w, layer) for layer in unstack(layers)]
     for layer in each:
-        # Quantized products scale their weights by column, so those stay as they are.
-        if platform() == "cpu" and layer.spec.quantize == "none":
+        # Weights of quantized products are scaled by column, and adapted ones are not arrays: those stay as they are.
+        if platform() == "cpu" and layer.spec.quantize == "none" and not layer.adapted:
             layer.arrange()
     return List(each)
 

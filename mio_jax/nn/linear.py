@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from mio_jax.nn.base import constrain, platform
+from mio_jax.nn.low_rank import LowRank, Weight
 from mio_jax.nn.quantized import narrow_input_gradient, narrow_product
 from mio_jax.nn.remat import PROJECTIONS
 
@@ -47,13 +48,20 @@ def weight_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(product(g, x)).T
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def linear(x: jax.Array, w: jax.Array, inputs: int = 1, quantize: str = "none") -> jax.Array:
+def linear(x: jax.Array, w: Weight, inputs: int = 1, quantize: str = "none") -> jax.Array:
     """x w in x's dtype, contracting the last `inputs` axes of x with the first of w.
 
     [..., *ins] and [*ins, *outs] -> [..., *outs]. The gradient to w is accumulated in float32. `quantize`: "none", or
-    the type of `mio_jax.nn.quantized` that the product and the gradient to x run in.
+    the type of `mio_jax.nn.quantized` that the product and the gradient to x run in; adapters are not quantised.
     """
+    if isinstance(w, LowRank):
+        change = _linear(_linear(x, w.a, inputs, "none"), w.b, 1, "none")
+        return _linear(x, w.base, inputs, quantize) + jnp.asarray(w.scale, x.dtype) * change
+    return _linear(x, w, inputs, quantize)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _linear(x: jax.Array, w: jax.Array, inputs: int, quantize: str) -> jax.Array:
     return _linear_forward(x, w, inputs, quantize)[0]
 
 
@@ -97,7 +105,7 @@ def _linear_backward(
     return d_x, weight_gradient(flat, g).reshape(w.shape).astype(w.dtype)
 
 
-linear.defvjp(_linear_forward, _linear_backward)
+_linear.defvjp(_linear_forward, _linear_backward)
 
 
 def _silu_parts(gate: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -106,9 +114,17 @@ def _silu_parts(gate: jax.Array) -> tuple[jax.Array, jax.Array]:
     return gate * s, s * (1.0 + gate * (1.0 - s))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def swiglu(x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array, quantize: str = "none") -> jax.Array:
+def swiglu(x: jax.Array, gate: Weight, up: Weight, down: Weight, quantize: str = "none") -> jax.Array:
     """(silu(x gate) * (x up)) down: x [B, T, D], gate and up [D, F], down [F, D]; `quantize` as in `linear`."""
+    if isinstance(gate, LowRank) or isinstance(up, LowRank) or isinstance(down, LowRank):
+        a, b = (constrain(linear(x, w, 1, quantize), "batch", "length", "mlp") for w in (gate, up))
+        a, b = (checkpoint_name(y, PROJECTIONS) for y in (a, b))
+        return linear(jax.nn.silu(a) * b, down, 1, quantize)
+    return _swiglu(x, gate, up, down, quantize)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _swiglu(x: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array, quantize: str) -> jax.Array:
     return _swiglu_forward(x, gate, up, down, quantize)[0]
 
 
@@ -131,4 +147,4 @@ def _swiglu_backward(quantize: str, kept: tuple[jax.Array, ...], g: jax.Array) -
     return d_x, d_gate.astype(gate.dtype), d_up.astype(up.dtype), d_down.astype(down.dtype)
 
 
-swiglu.defvjp(_swiglu_forward, _swiglu_backward)
+_swiglu.defvjp(_swiglu_forward, _swiglu_backward)

@@ -1,8 +1,8 @@
 """Rematerialisation by name: what the backward pass finds kept, and what it computes again.
 
-Layers mark what is worth keeping with `jax.ad_checkpoint.checkpoint_name`: "projections" (what the matrix products of a
-block make of its input: queries, keys, values, the two halves of a gated feed-forward) and "attention" (its output,
-with the logsumexp where the backend keeps one).
+Layers mark what is worth keeping with `jax.ad_checkpoint.checkpoint_name`: "projections" (what the matrix products of
+a block make of its input: queries, keys, values, the merged heads, the two halves of a gated feed-forward) and
+"attention" (its output, with the logsumexp where the backend keeps one).
 """
 
 from __future__ import annotations

@@ -163,7 +163,15 @@ def _loop(
     start: tuple[jax.Array, ...] = (jnp.zeros(blocks.weights.shape, jnp.float32),)
     if gradients:
         start += (jnp.zeros_like(blocks.hidden), jnp.zeros((dim, table.shape[0]), jnp.float32))
-    done = jax.lax.fori_loop(0, blocks.used, body, start)
+    most = blocks.weights.shape[1] // width  # a bound that a reader of the compiled program can see (`mio plan`)
+
+    def more(state: tuple[jax.Array, tuple[jax.Array, ...]]) -> jax.Array:
+        return (state[0] < blocks.used) & (state[0] < most)
+
+    def turn(state: tuple[jax.Array, tuple[jax.Array, ...]]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        return state[0] + 1, body(*state)
+
+    _, done = jax.lax.while_loop(more, turn, (jnp.zeros((), jnp.int32), start))
     losses = jnp.take_along_axis(done[0], place, axis=1)
     if not gradients:
         return (losses,)

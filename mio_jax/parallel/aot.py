@@ -118,12 +118,11 @@ def pod_devices(topology: Topology) -> list[jax.Device]:
 
 
 def compile_for(
-    topology: Topology, mesh: Mesh, function: Any, *arguments: Any, trips: int = 1, static: dict[str, Any] | None = None
+    topology: Topology, mesh: Mesh, function: Any, *arguments: Any, static: dict[str, Any] | None = None
 ) -> Program:
     """Compiles a jitted function for abstract arguments that lie on `mesh` (made of `pod_devices`).
 
     Args:
-      trips: how often loops run whose trip count depends on data.
       static: further keyword arguments of the function.
 
     Raises:
@@ -135,7 +134,7 @@ def compile_for(
             compiled = function.lower(*arguments, **static or {}).compile()
     except jax.errors.JaxRuntimeError as error:
         raise _refused(str(error), topology) from None
-    return read(compiled, topology, mesh.size, trips)
+    return read(compiled, topology, mesh.size)
 
 
 def _refused(message: str, topology: Topology) -> MioError:
@@ -150,13 +149,13 @@ def _refused(message: str, topology: Topology) -> MioError:
     return MioError(f"the TPU compiler refuses this program for {topology.name}: {first[:400]}")
 
 
-def read(compiled: Any, topology: Topology, devices: int, trips: int) -> Program:
+def read(compiled: Any, topology: Topology, devices: int) -> Program:
     """What a compiled program needs of one chip."""
     chip, own = topology.chip, topology.chip.devices
     memory = compiled.memory_analysis()
     told = compiled.cost_analysis() or {}
     rates = Rates(chip.compiler_flops, chip.compiler_bandwidth, chip.kernel_share * chip.compiler_flops)
-    counted: Cost = cost(parse(compiled.as_text(), trips), rates, devices)
+    counted: Cost = cost(parse(compiled.as_text()), rates, devices)
     optimal = _optimal_seconds(told, counted)
     # The compiler's figure covers more than products and traffic, so its size is kept and only the loops are corrected.
     seconds = optimal * counted.seconds / counted.seconds_once if optimal else counted.seconds

@@ -125,12 +125,23 @@ class Module:
                 return index[1] if index else "?"
             return value(i.operands[0]) if i.opcode in ("bitcast", "copy") else "?"
 
-        if root.opcode == "fusion":
-            inner = {n: value(name) for n, name in enumerate(root.operands)}
-            return self._bound(self.computations[root.calls()[0]], inner)
-        if root.opcode != "compare" or "direction=LT" not in root.attributes:
-            return "?"
-        return value(root.operands[1])
+        def bound(name: str) -> int | str:
+            """Of a condition; of two that must both hold, the number that can be read: the loop may stop before it."""
+            i = condition[name]
+            if i.opcode == "fusion":
+                inner = {n: value(operand) for n, operand in enumerate(i.operands)}
+                return self._bound(self.computations[i.calls()[0]], inner)
+            if i.opcode == "and":
+                found = [bound(operand) for operand in i.operands]
+                numbers = [one for one in found if isinstance(one, int)]
+                return min(numbers) if numbers else found[0]
+            if i.opcode in ("bitcast", "copy"):
+                return bound(i.operands[0])
+            if i.opcode != "compare" or "direction=LT" not in i.attributes:
+                return "?"
+            return value(i.operands[1])
+
+        return bound(root.name)
 
 
 def bits(dtype: str) -> int:

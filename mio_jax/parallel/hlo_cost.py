@@ -203,11 +203,8 @@ def hbm_bytes(
             read.append(0.0)
         else:
             read.append(whole)
-    written = float(sum(a.bytes for a in instruction.result if counts(a)))
-    update = _update_in_place(instruction, computation, inner)
-    if update is not None and counts(instruction.result[0]):
-        written = float(update.bytes)
-    return sum(read) + written
+    parts = _written(instruction, computation, inner)
+    return sum(read) + sum(part.bytes for part, whole in zip(parts, instruction.result, strict=True) if counts(whole))
 
 
 def _users(inner: Computation, name: str) -> Iterator[tuple[Instruction, int]]:
@@ -238,14 +235,24 @@ def _used_bytes(module: Module, inner: Computation, number: int, whole: float) -
     return min(used, whole)
 
 
-def _update_in_place(instruction: Instruction, computation: Computation, inner: Computation | None) -> Array | None:
-    """What a dynamic-update-slice (at the root of a fusion) writes; None for everything else."""
+def _written(instruction: Instruction, computation: Computation, inner: Computation | None) -> tuple[Array, ...]:
+    """What is written of each array of the result: of one that is updated in place, the update alone."""
     if inner is None:
-        return computation[instruction.operands[1]].result[0] if instruction.opcode == "dynamic-update-slice" else None
+        if instruction.opcode == "dynamic-update-slice":
+            return computation[instruction.operands[1]].result
+        return instruction.result
     root = next(i for i in inner.values() if i.root)
-    while root.opcode in ("bitcast", "reshape", "copy"):
-        root = inner[root.operands[0]]
-    return inner[root.operands[1]].result[0] if root.opcode == "dynamic-update-slice" else None
+    ends = [inner[name] for name in root.operands] if root.opcode == "tuple" else [root]
+    if len(ends) != len(instruction.result):  # an array that is a tuple itself
+        return instruction.result
+    return tuple(_update(inner, end) or whole for end, whole in zip(ends, instruction.result, strict=True))
+
+
+def _update(inner: Computation, end: Instruction) -> Array | None:
+    """What a dynamic-update-slice behind an output of a fusion writes; None for everything else."""
+    while end.opcode in ("bitcast", "reshape", "copy"):
+        end = inner[end.operands[0]]
+    return inner[end.operands[1]].result[0] if end.opcode == "dynamic-update-slice" else None
 
 
 # ---------------------------------------------------------------------------------------------- collectives

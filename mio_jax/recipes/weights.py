@@ -1,4 +1,4 @@
-"""Reading and writing published weights in safetensors files, and reading npz files, one tensor at a time.
+"""Reading and writing published weights in safetensors files, and reading npz and PyTorch files, one tensor at a time.
 
 The safetensors format is eight bytes of header length, a JSON header, then the raw tensors. It is read through a memory
 map, so that a sharded checkpoint of any size passes through one tensor's worth of memory, and checked strictly: a file
@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,9 +19,11 @@ import ml_dtypes
 import numpy as np
 
 from mio_jax.errors import MioError
+from mio_jax.recipes.weights_pickled import read_objects, read_torch
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+LAYOUTS = ((SINGLE, INDEX), ("pytorch_model.bin", "pytorch_model.bin.index.json"))  # of folders, the better first
 DTYPES = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -108,7 +110,10 @@ def read_header(file: Path) -> dict[str, Tensor]:
 
 
 def read_npz_headers(file: Path) -> dict[str, Stored]:
-    """The arrays of an npz file. Raises MioError if it is absent, cut off, or holds Python objects."""
+    """The arrays of an npz file, those of nested dicts by names joined with `/`.
+
+    Raises MioError if it is absent, cut off, or holds other Python objects.
+    """
     found: dict[str, Stored] = {}
     try:
         with zipfile.ZipFile(file) as archive:
@@ -118,9 +123,13 @@ def read_npz_headers(file: Path) -> dict[str, Stored]:
                     read = np.lib.format.read_array_header_1_0
                     read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
                     shape, _, dtype = read(f)
-                name = member.removesuffix(".npy")
-                if dtype.hasobject:
-                    raise MioError(f"{file}: {name!r} holds Python objects, which are not read: they may run code")
+                    name = member.removesuffix(".npy")
+                    if dtype.hasobject:
+                        nested = read_objects(f, file, name)
+                        alone = len(archive.namelist()) == 1  # then the array's name says nothing
+                        for key, held in nested.items():
+                            found[key if alone else f"{name}/{key}"] = held
+                        continue
                 found[name] = NpzTensor(file, name, dtype, shape)
     except OSError as e:
         raise MioError(f"cannot read weights {file}: {e.strerror}") from e
@@ -129,25 +138,38 @@ def read_npz_headers(file: Path) -> dict[str, Stored]:
     return found
 
 
+FILES = {".npz": read_npz_headers, ".bin": read_torch, ".pt": read_torch, ".pth": read_torch}  # others: safetensors
+
+
+def read_file(file: Path) -> Mapping[str, Stored]:
+    """The tensors of one file. Raises MioError if it cannot be read."""
+    read: Callable[[Path], Mapping[str, Stored]] = FILES.get(file.suffix, read_header)
+    return read(file)
+
+
 def open_weights(path: str | os.PathLike[str]) -> Mapping[str, Stored]:
-    """Every tensor of a safetensors or npz file, or of a folder with one file or with shards and their index.
+    """Every tensor of a safetensors, PyTorch or npz file, or of a folder with one file or with shards and their index.
 
     Raises:
       MioError: nothing there, an absent or broken shard, or an index that names tensors which its shards lack.
     """
     path = Path(path)
     if not path.is_dir():
-        return read_npz_headers(path) if path.suffix == ".npz" else read_header(path)
-    index = path / INDEX
-    if not index.exists():
-        if not (path / SINGLE).exists():
-            raise MioError(f"{path} holds neither {SINGLE} nor {INDEX}")
-        return read_header(path / SINGLE)
+        return read_file(path)
+    for single, index in LAYOUTS:
+        if (path / index).exists():
+            return _shards(path / index)
+        if (path / single).exists():
+            return read_file(path / single)
+    raise MioError(f"{path} holds none of {', '.join(name for layout in LAYOUTS for name in layout)}")
+
+
+def _shards(index: Path) -> Mapping[str, Stored]:
     try:
         where: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
-        shards = {shard: read_header(path / shard) for shard in sorted(set(where.values()))}
+        shards = {shard: read_file(index.parent / shard) for shard in sorted(set(where.values()))}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise MioError(f"{index} is not an index of safetensors shards") from e
+        raise MioError(f"{index} is not an index of shards") from e
     lost = [name for name, shard in where.items() if name not in shards[shard]]
     if lost:
         raise MioError(f"{index} names {len(lost)} tensors that their shards lack: {shorten(lost)}")

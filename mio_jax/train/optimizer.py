@@ -11,6 +11,7 @@ import optax
 
 from mio_jax.config import OptimConfig
 from mio_jax.nn.base import Axes
+from mio_jax.train import lora
 from mio_jax.train.adafactor import scale_by_adafactor
 from mio_jax.train.groups import assign_groups
 from mio_jax.train.muon import hidden_matrices, is_hidden_matrix
@@ -75,12 +76,13 @@ def make_optimizer(optim: OptimConfig, axes: dict[str, Any]) -> Optimizer:
     """The optimizer that `optim` describes, for parameters with these logical axes.
 
     Gradients are clipped by the global norm of all that is trained (`clip_norm` 0: not), then go to the optimizer,
-    whose updates are scaled by the learning rate and the group's factor.
+    whose updates are scaled by the learning rate and the group's factor. Of a model with adapters, the parameters that
+    no group names are frozen, the adapters apart.
 
     Raises:
       MioError: a group that matches no parameter, or nothing left to train.
     """
-    groups = assign_groups(optim.groups, axes)
+    groups = assign_groups((*optim.groups, *lora.GROUPS) if lora.KEY in axes else optim.groups, axes)
     frozen = any(group.frozen for group in groups.values())
     trained = tuple(path for path, group in groups.items() if not group.frozen) if frozen else None
     own = pick(axes, trained) if trained is not None else axes

@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from mio_jax.config import RunConfig, StageConfig
 from mio_jax.errors import MioError
-from mio_jax.objectives.cross_entropy import count_blocks
 from mio_jax.parallel import batch_sharding, make_mesh, replicated, rules_of
 from mio_jax.parallel.aot import DoesNotFit, Program, compile_for, pod_devices
 from mio_jax.parallel.flops import model_flops_per_token
@@ -23,17 +21,11 @@ from mio_jax.parallel.topologies import Topology
 from mio_jax.protocols import Recipe, load_recipe
 from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import make_optimizer
+from mio_jax.train.processes import sharding_of
 from mio_jax.train.run import assemble
 from mio_jax.train.state import Plan, abstract_state, plan_model
 from mio_jax.train.step import make_step
 
-BATCH = {
-    "tokens": jnp.int32,
-    "positions": jnp.int32,
-    "segment_ids": jnp.int32,
-    "modality_ids": jnp.int32,
-    "loss_weights": jnp.float32,
-}
 SECONDS_A_DAY = 86_400
 
 
@@ -56,7 +48,10 @@ def lay_out(config: RunConfig, topology: Topology) -> Laid:
     Raises:
       MioError: mesh sizes that the pod does not allow, a parameter that they do not divide.
     """
-    files = [name for name in vars(config.tokenizers).values() if ":" not in name and not Path(name).exists()]
+    from mio_tokenizers import files_of
+
+    named = [getattr(config.tokenizers, modality) for modality in ("text", "image", "audio")]
+    files = [path for name in named for path in files_of(name) if not path.exists()]
     if files:
         recipe = load_recipe(config.recipe)
         spec = recipe.resolve_model(config.model, recipe.published_space())
@@ -70,7 +65,10 @@ def lay_out(config: RunConfig, topology: Topology) -> Laid:
             f"the config's mesh has {mesh.size} devices and {topology.name} has {topology.devices}: set one of its "
             "axes to -1, e.g. --config.mesh.fsdp=-1 --config.mesh.data=1"
         )
-    plan = plan_model(lambda key: recipe.build_model(spec, key), mesh, rules_of(config.mesh), config.model.param_dtype)
+    model = config.model
+    plan = plan_model(
+        lambda key: recipe.build_model(spec, key), mesh, rules_of(config.mesh), model.param_dtype, model.lora
+    )
     return Laid(recipe, spec, source, mesh, plan)
 
 
@@ -91,16 +89,24 @@ def compile_train(config: RunConfig, stage: StageConfig, topology: Topology, lai
         abstract["opt_state"] = rest_on_host(abstract["opt_state"], mesh)
     loss = functools.partial(laid.recipe.loss, z_loss=stage.optim.z_loss)
     step = make_step(plan, optimizer, loss, abstract, stage.micro_batches)
-    shape = (stage.rows, config.data.length)
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding) for name, dtype in BATCH.items()}
     rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
-    with jax.set_mesh(mesh):
-        sizes = laid.recipe.model_sizes(laid.spec)
-        trips = count_blocks(part, config.data.length, sizes.vocab_size, sizes.output_dim)
-    program = compile_for(topology, mesh, step, abstract, batch, rate, trips=trips)
+    program = compile_for(
+        topology, mesh, step, abstract, abstract_batch(laid.recipe, config, stage.rows, sharding), rate
+    )
     rest = {name: value for name, value in abstract.items() if name != "params"}
     own = topology.chip.devices
     return program, own * bytes_a_device(abstract["params"]), own * bytes_a_device(rest)
+
+
+def abstract_batch(recipe: Recipe, config: RunConfig, rows: int, sharding: NamedSharding) -> dict[str, Any]:
+    """The arrays of a batch of `rows` rows, without their data, where `processes.place` puts them."""
+    row = recipe.rows(config).row([])  # shapes are static: those of an empty row are those of every row
+    return {
+        name: jax.ShapeDtypeStruct(
+            (rows, *array.shape), array.dtype, sharding=sharding_of(array.shape, sharding, config.data.length)
+        )
+        for name, array in row.items()
+    }
 
 
 def bytes_a_device(tree: Any) -> int:

@@ -22,16 +22,20 @@ from mio_jax.train.progress import RunProgress
 Batch = dict[str, np.ndarray]
 
 
+def sharding_of(shape: tuple[int, ...], sharding: NamedSharding, length: int) -> NamedSharding:
+    """How arrays lie of which one row has this shape: [length] by `sharding`, others along their rows alone."""
+    return sharding if shape == (length,) else NamedSharding(sharding.mesh, PartitionSpec(sharding.spec[0]))
+
+
 def place(batch: Batch, sharding: NamedSharding, rows: int, length: int) -> dict[str, jax.Array]:
     """The global batch of `rows` rows, from this process's rows of it.
 
     Arrays [rows, length] are laid out by `sharding`, others along their rows alone.
     """
-    by_rows = NamedSharding(sharding.mesh, PartitionSpec(sharding.spec[0]))
     with jax.transfer_guard("allow"):  # JAX takes it for a hidden transfer where there are several processes
         return {
             name: jax.make_array_from_process_local_data(
-                sharding if array.shape[1:] == (length,) else by_rows, array, (rows, *array.shape[1:])
+                sharding_of(array.shape[1:], sharding, length), array, (rows, *array.shape[1:])
             )
             for name, array in batch.items()
         }

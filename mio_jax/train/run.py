@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from mio_jax.config import MeshConfig, RunConfig
+from mio_jax.config import MeshConfig, RunConfig, StageConfig
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
-from mio_jax.parallel import make_mesh, rules_of
-from mio_jax.protocols import DenoisingIds, Recipe, load_recipe
-from mio_jax.train.checkpoint import Checkpoints, latest_step
+from mio_jax.nn.base import split_model
+from mio_jax.parallel import make_mesh, pad_to, rules_of, strip_to
+from mio_jax.protocols import Recipe, load_recipe
+from mio_jax.train.checkpoint import Checkpoints, check_shapes, latest_step
+from mio_jax.train.lora import KEY
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, load_config
-from mio_jax.train.state import plan_model
+from mio_jax.train.state import Plan, drawn_params, plan_model, shardings_of
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,19 @@ def assemble(config: RunConfig) -> Parts:
     return Parts(recipe, tokenizers, space, recipe.resolve_model(config.model, space))
 
 
-def denoising_ids(parts: Parts) -> DenoisingIds:
-    """What the recipe puts into denoised sequences. Raises MioError for a recipe or vocabulary without any."""
-    if not hasattr(parts.recipe, "denoising_ids"):
-        raise MioError("this recipe has no denoising_ids: train it with objective='causal', or give it some")
-    return parts.recipe.denoising_ids(parts.tokenizers, parts.space)
+def corruption(config: RunConfig, stage: StageConfig, parts: Parts) -> Any:
+    """What the recipe makes of a stage's examples, or None; see `mio_jax.protocols.Recipe.corruption`.
+
+    Raises MioError if the stage's objective is denoising and the recipe or the vocabulary has nothing for it.
+    """
+    if hasattr(parts.recipe, "corruption"):
+        return parts.recipe.corruption(config, stage, parts.tokenizers, parts.space)
+    if stage.objective == "denoising":
+        raise MioError(
+            f"stage {stage.name!r}: recipe {config.recipe!r} has no corruption for objective 'denoising'; train it "
+            "with objective='causal'"
+        )
+    return None
 
 
 class Run(NamedTuple):
@@ -91,13 +101,47 @@ def load_run(
     # Nothing is padded: what is returned goes straight into a model.
     rules = {name: dataclasses.replace(r, may_replicate=True, pad=False) for name, r in rules_of(config.mesh).items()}
     mesh = mesh or make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
-    plan = plan_model(parts.build, mesh, rules, config.model.param_dtype)
+    plan = plan_model(parts.build, mesh, rules, config.model.param_dtype, config.model.lora)
     with Checkpoints(checkpoint_dir(config, index), padding=plan.padding) as checkpoints:
         params = checkpoints.restore_params(step, plan.params)
         if optim.ema_decay and ema is not False:
             optimizer = make_optimizer(optim, plan.axes)
             params = optimizer.merged(params, checkpoints.restore_ema(step, optimizer.trainable(plan.params)))
-    return Run(config, plan.graphdef, params, parts.recipe, parts.tokenizers, parts.space)
+    graphdef = plan.graphdef
+    if plan.lora:  # whoever uses a trained run needs no adapters: they are added to the kernels
+        graphdef, params = split_model(parts.build)[0], plan.lora.merged_params(params, plan.axes)
+    return Run(config, graphdef, params, parts.recipe, parts.tokenizers, parts.space)
+
+
+def starting_params(config: RunConfig, plan: Plan, parts: Parts) -> Any:
+    """What `config.start_from` holds as it lies on the mesh of `plan`: another run's newest parameters, or published
+    weights. Adapters, if the model has any, are new ones.
+
+    Raises:
+      MioError: as `load_run`, or `Recipe.import_weights` where the path is no run; a model of other sizes, or other
+        tokenizers than that run's.
+    """
+    where = config.start_from
+    if (Path(where) / "stages").is_dir():
+        run = load_run(where, mesh=plan.mesh)
+        for modality, fingerprint in run.tokenizers.fingerprints.items():
+            if fingerprint != parts.tokenizers.fingerprints.get(modality):
+                raise MioError(
+                    f"start_from: {where} was trained with another {modality} tokenizer ({fingerprint}); its ids mean "
+                    f"something else here: set tokenizers.{modality} as that run's config has it"
+                )
+        base = run.params
+        check_shapes(base, {name: part for name, part in plan.shapes.items() if name != KEY}, where, "params")
+    elif Path(where).exists():
+        base = parts.recipe.import_weights(where, parts.spec, plan.place)
+    else:
+        raise MioError(f"start_from: there is no {where}; name the folder of a run, or published weights")
+
+    def make(key: jax.Array, base: Any) -> Any:
+        params = {**drawn_params(plan, key), **strip_to(base, {name: plan.shapes[name] for name in base})}
+        return pad_to(jax.tree.map(lambda x, s: x.astype(s.dtype), params, plan.shapes), plan.params)
+
+    return jax.jit(make, out_shardings=shardings_of(plan.params))(jax.random.key(config.seed), base)
 
 
 def restore_params(

@@ -31,7 +31,7 @@ from mio_jax.train.offload import rest_on_host
 from mio_jax.train.optimizer import Optimizer, make_optimizer
 from mio_jax.train.processes import Alone, SilentMetrics, SilentProgress, Together, place
 from mio_jax.train.progress import RunProgress, short
-from mio_jax.train.run import Parts, assemble, denoising_ids
+from mio_jax.train.run import Parts, assemble, corruption, starting_params
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run, stage_dir
 from mio_jax.train.signals import StopRequest
 from mio_jax.train.state import Plan, State, abstract_state, new_params, new_state, plan_model
@@ -67,7 +67,7 @@ def train(config: RunConfig, profile: Steps | None = None) -> None:
         check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=jax.process_index() == 0)
         mesh = make_mesh(config.mesh)
         with jax.set_mesh(mesh), StopRequest() as stop:
-            plan = plan_model(parts.build, mesh, rules_of(config.mesh), config.model.param_dtype)
+            plan = plan_model(parts.build, mesh, rules_of(config.mesh), config.model.param_dtype, config.model.lora)
             several = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
             say(
                 f"run {run_dir}: {short(plan.parameter_count)} parameters on {mesh_summary(mesh)}{several}, "
@@ -135,6 +135,7 @@ class _Training:
         for stage in config.stages:  # what does not fit the mesh or the model is said before anything is trained
             batch_sharding(plan.mesh, stage.rows // stage.micro_batches, config.data.length, plan.rules)
             make_optimizer(stage.optim, plan.axes)
+            corruption(config, stage, parts)
 
     def run(self, first: int, reached: list[int | None]) -> None:
         params = self._start_params(first, reached)
@@ -151,6 +152,8 @@ class _Training:
         """Parameters that stage `first` starts from; None if it has a checkpoint of its own to go on from."""
         if reached[first] is not None:
             return None
+        if first == 0 and self._config.start_from:
+            return starting_params(self._config, self._plan, self._parts)
         if first == 0:
             return new_params(self._plan, self._config.seed)
         with Checkpoints(checkpoint_dir(self._config, first - 1), padding=self._plan.padding) as checkpoints:
@@ -225,11 +228,10 @@ class _Training:
         return state["params"]
 
     def _loader(self, index: int, mine: list[int]) -> Loader:
-        from mio_jax.data.denoised_examples import DenoisedExamples
         from mio_jax.data.loader import make_loader
 
         config, stage, parts = self._config, self._config.stages[index], self._parts
-        parts.recipe.register_tasks(config.data.records_dir)
+        parts.recipe.register_tasks(config.data.records_dir, config.data.added)
         encode = functools.partial(
             parts.recipe.encode,
             tokenizers=parts.tokenizers,
@@ -237,14 +239,11 @@ class _Training:
             supervise=stage.supervise,
             system=config.data.system_prompt,
         )
-        corrupt = None
-        if stage.objective == "denoising":
-            corrupt = DenoisedExamples(parts.space, denoising_ids(parts), stage.denoising)
         return make_loader(
             config,
             stage,
             encode,
-            corrupt=corrupt,
+            corrupt=corruption(config, stage, parts),
             seed=stage_seed(config.seed, index),
             row_format=parts.recipe.rows(config),
             mine=mine,

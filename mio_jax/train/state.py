@@ -13,11 +13,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import DictKey, KeyPath, keystr, tree_map_with_path
 
+from mio_jax.config import LoraConfig
 from mio_jax.errors import MioError
 from mio_jax.nn.base import apply, axes_of, init_params, split_model, to_pure_dict
 from mio_jax.parallel import RULES, Rules, pad_to, place_params, replicated, strip_to
 from mio_jax.train.adafactor import dropped_dims
 from mio_jax.train.guard import new_guard
+from mio_jax.train.lora import KEY, Lora, find_kernels
 from mio_jax.train.optimizer import Optimizer
 from mio_jax.train.trees import Path, flatten
 
@@ -38,6 +40,7 @@ class Plan:
       axes: nested dict of logical axis names.
       shapes: nested dict of `jax.ShapeDtypeStruct` as the model knows them.
       rules: the table by which all this was decided.
+      lora: its low-rank adapters, or None; with them `build` and `graphdef` are of the adapted model.
     """
 
     mesh: Mesh
@@ -47,6 +50,7 @@ class Plan:
     axes: Any
     shapes: Any
     rules: Rules
+    lora: Lora | None = None
 
     @property
     def parameter_count(self) -> int:
@@ -60,7 +64,8 @@ class Plan:
 
     def model(self, params: Any) -> Any:
         """The model around arrays as they lie on the mesh; call it where a function is traced."""
-        return apply(self.graphdef, strip_to(params, self.shapes))
+        stripped = strip_to(params, self.shapes)
+        return apply(self.graphdef, self.lora.together(stripped) if self.lora else stripped)
 
     def place(self, path: tuple[str, ...], value: np.ndarray) -> jax.Array:
         """A whole parameter from the host, padded and split; for `import_params` of a recipe's checkpoint module."""
@@ -74,20 +79,31 @@ class Plan:
 
 
 def plan_model(
-    build: Callable[[jax.Array], Any], mesh: Mesh, rules: Rules = RULES, param_dtype: str = "float32"
+    build: Callable[[jax.Array], Any],
+    mesh: Mesh,
+    rules: Rules = RULES,
+    param_dtype: str = "float32",
+    lora: LoraConfig | None = None,
 ) -> Plan:
-    """Lays the model that `build` makes on `mesh`, its float32 parameters in `param_dtype`.
+    """Lays the model that `build` makes on `mesh`, its float32 parameters in `param_dtype`, and adapters in float32.
 
     Raises:
-      MioError: names a parameter that does not fit the rules.
+      MioError: names a parameter that does not fit the rules, or a pattern of `lora` that matches nothing.
     """
     graphdef, abstract = split_model(build)
+    adapters = find_kernels(lora, axes_of(abstract)) if lora else None
+    if adapters:
+        build = adapters.adapted(build)
+        graphdef, abstract = split_model(build)
 
     def cast(x: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(x.shape, jnp.dtype(param_dtype) if x.dtype == jnp.float32 else x.dtype)
 
-    axes, shapes = axes_of(abstract), jax.tree.map(cast, to_pure_dict(abstract))
-    return Plan(mesh, build, graphdef, place_params(axes, shapes, mesh, rules), axes, shapes, rules)
+    axes, whole = axes_of(abstract), to_pure_dict(abstract)
+    if adapters:
+        axes, whole = adapters.apart(axes), adapters.apart(whole)
+    shapes = {name: part if name == KEY else jax.tree.map(cast, part) for name, part in whole.items()}
+    return Plan(mesh, build, graphdef, place_params(axes, shapes, mesh, rules), axes, shapes, rules, adapters)
 
 
 def shardings_of(abstract: Any) -> Any:
@@ -100,11 +116,17 @@ def new_params(plan: Plan, seed: int) -> Any:
     return maker(plan)(jax.random.key(seed))
 
 
+def drawn_params(plan: Plan, key: jax.Array) -> Any:
+    """New parameters as the model draws them, neither cast nor padded."""
+    params = init_params(plan.build, key)
+    return plan.lora.apart(params) if plan.lora else params
+
+
 def maker(plan: Plan) -> Any:
     """The jitted function from a key to new parameters, sharded and padded."""
 
     def make(key: jax.Array) -> Any:
-        params = jax.tree.map(lambda x, s: x.astype(s.dtype), init_params(plan.build, key), plan.shapes)
+        params = jax.tree.map(lambda x, s: x.astype(s.dtype), drawn_params(plan, key), plan.shapes)
         return pad_to(params, plan.params)
 
     return jax.jit(make, out_shardings=shardings_of(plan.params))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mio_jax.parallel import replicated, rules_in_force
+from mio_jax.parallel import compiler_options, replicated, rules_in_force
 from mio_jax.train.accumulate import summed_gradient
 from mio_jax.train.guard import judge, keep_if
 from mio_jax.train.offload import fetch
@@ -61,7 +61,7 @@ def make_step(plan: Plan, optimizer: Optimizer, loss: Loss, abstract: State, mic
         return {"params": optimizer.merged(state["params"], new), **after}, metrics
 
     out = (shardings_of(abstract), replicated(plan.mesh))
-    return jax.jit(step, donate_argnums=0, out_shardings=out)
+    return jax.jit(step, donate_argnums=0, out_shardings=out, compiler_options=compiler_options(plan.mesh))
 
 
 def _at_least_some(weight: jax.Array) -> jax.Array:

@@ -164,3 +164,13 @@ def test_decoding_compiles_for_a_pod(tmp_path: Path) -> None:
     assert got["fits"] is True
     assert got["decode"]["bytes_per_chip"]["cache"] > 0
     assert got["prefill"]["flops_per_step"] > got["decode"]["flops_per_step"] > 0
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_step_of_an_encoder_decoder_compiles_for_a_pod(tmp_path: Path) -> None:
+    words = ["--config", str(ROOT / "configs" / "unified_io2" / "quickstart.py"), "--config.model.dtype=bfloat16"]
+    _, got = plan(tmp_path, *words, "--config.mesh.data=1", "--config.mesh.fsdp=4", "--topology", "v5e:2x2")
+    assert got["fits"] is True
+    assert got["flops_per_step"] > got["compiler_flops_per_step"] > 0
+    assert 0 < got["mfu"] < 1

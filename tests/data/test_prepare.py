@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mio_jax.data import prepare as module
-from mio_jax.data import records
+from mio_jax.data import records, shards
 from mio_jax.data.prepare import prepare, run_here
 from mio_jax.data.records import RecordReader
 from mio_jax.data.token_space import Block, TokenSpace
@@ -36,10 +36,13 @@ def test_records_hold_the_codes_of_their_media(records_dir):
         assert record["meta/parity"] == example["meta/parity"]
 
 
-def test_media_that_are_asked_for_stand_beside_their_codes(tmp_path, toy_source):
+@pytest.mark.parametrize("batch", [shards.BATCH, 2], ids=["one batch", "several batches"])
+def test_media_that_are_asked_for_stand_beside_their_codes(tmp_path, toy_source, monkeypatch, batch):
+    monkeypatch.setattr(shards, "BATCH", batch)
     plain, keep = toys.config(tmp_path), toys.config(tmp_path, keep_media=("image", "mask", "audio"))
     prepare(keep, toys.tokenizers())
     reader = RecordReader(tmp_path, "toy", "test")
+    assert len(reader) == toys.Toy().count("test")
     assert reader.manifest["schema"]["raw/image"] == {"kind": "media", "dtype": "uint8", "shape": [16, 16, 3]}
     for number, example in enumerate(toys.Toy().examples("test")):
         record = reader[number]

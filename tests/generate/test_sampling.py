@@ -167,3 +167,21 @@ def test_only_the_plan_is_compiled_in() -> None:
     warm, hot = SamplingConfig(temperature=0.7, top_p=0.9), SamplingConfig(temperature=1.3, top_p=0.5)
     assert warm.plan == hot.plan
     assert SamplingConfig(temperature=0).plan == SamplingConfig(greedy=True, top_p=0.5).plan
+
+
+def test_temperature_after_the_cut() -> None:
+    """The original Unified-IO 2's order: top-p at temperature 1, then the temperature among what is kept."""
+    scores = jnp.log(jnp.asarray([[0.5, 0.3, 0.15, 0.05]]))
+    flat = {"temperature": 4.0, "top_p": 0.7}
+    drawn = {}
+    for last in (False, True):
+        config = SamplingConfig(**flat, temperature_last=last)
+        seeds = jnp.arange(400, dtype=jnp.uint32)
+        many = jnp.tile(scores, (400, 1))
+        drawn[last] = np.bincount(np.asarray(next_token(many, config.plan, config.knobs, seeds, 0)), minlength=4) / 400
+    assert (drawn[False] > 0).sum() == 3  # at temperature 4 the first two ids have less than 0.7 together
+    assert (drawn[True] > 0).sum() == 2
+    kept = np.asarray([0.5, 0.3]) ** (1 / 4)
+    np.testing.assert_allclose(drawn[True][:2], kept / kept.sum(), atol=0.08)
+    plain = SamplingConfig(top_p=0.7)
+    assert plain.plan == SamplingConfig(top_p=0.7, temperature_last=True).plan

@@ -143,7 +143,7 @@ def test_a_packed_encoder_decoder_gives_the_unpacked_states_and_gradients():
     def loss(run):
         return lambda p, v: sum((a * c).sum() for a, c in zip(run(p, v), cotangents, strict=True))
 
-    for a, b in zip(unpacked(weights(0), values), packed(weights(0), values), strict=True):
+    for a, b in zip(jax.jit(unpacked)(weights(0), values), jax.jit(packed)(weights(0), values), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     ours = jax.jit(jax.grad(loss(packed), argnums=(0, 1)))(weights(0), values)
     theirs = jax.jit(jax.grad(loss(unpacked), argnums=(0, 1)))(weights(0), values)

@@ -94,10 +94,10 @@ def test_loops_correct_the_compilers_time(monkeypatch: pytest.MonkeyPatch) -> No
     x, w = jax.ShapeDtypeStruct((64, 64), jnp.float32), jax.ShapeDtypeStruct((6, 64, 64), jnp.float32)
     compiled = jax.jit(f).lower(x, w).compile()
     told = compiled.cost_analysis()
-    plain = read(compiled, POD, 1, 1)
+    plain = read(compiled, POD, 1)
     assert plain.compiler_seconds is None  # the CPU's compiler has no estimate: ours alone is left
     monkeypatch.setattr(type(compiled), "cost_analysis", lambda self: {**told, "optimal_seconds": 10.0})
-    scaled = read(compiled, POD, 1, 1)
+    scaled = read(compiled, POD, 1)
     assert scaled.compiler_seconds == 10.0
     assert 30.0 < scaled.seconds <= 60.0
     assert plain.flops == scaled.flops == 6 * 2 * 64**3

@@ -121,6 +121,20 @@ def test_trip_counts_come_from_the_condition_or_from_what_the_loop_begins_with()
     assert module.trips(main, main["while.2"]) == 3  # a parameter: nobody but the caller knows
 
 
+def test_a_loop_with_two_conditions_runs_at_most_as_often_as_the_one_that_is_a_number() -> None:
+    known = """  %most = s32[] constant(4)
+  %lt.5 = pred[] compare(%i.3, %most), direction=LT
+  %lt.2 = pred[] compare(%i.3, %n.3), direction=LT
+  ROOT %both = pred[] and(%lt.2, %lt.5)
+"""
+    text = TEXT.replace("  ROOT %lt.2 = pred[] compare(%i.3, %n.3), direction=LT\n", known)
+    module = parse(text, dynamic_trips=3)
+    main = module.computations["main"]
+    assert module.trips(main, main["while.2"]) == 4
+    module = parse(text.replace("%most = s32[] constant(4)", "%most = s32[] add(%n.3, %n.3)"), dynamic_trips=3)
+    assert module.trips(module.computations["main"], module.computations["main"]["while.2"]) == 3
+
+
 def test_products_and_collectives_inside_a_loop_count_as_often_as_it_runs() -> None:
     counted = cost(parse(TEXT, dynamic_trips=3), RATES, devices=8)
     assert counted.flops_once == 2 * 8 * 64 * 16
@@ -140,6 +154,19 @@ def test_a_slice_of_a_stack_costs_the_slice() -> None:
     assert hbm_bytes(module, body, body["mine"]) == 2 * 32 * 16 * 2 + 4  # read and written, and the index
     assert hbm_bytes(module, body, body["saved"]) == 8 * 64 * 2 + 4  # in place, from memory on the core
     assert hbm_bytes(module, body, body["y"]) == 64 * 16 * 2  # the weight; the rest is on the core
+
+
+def test_of_several_outputs_those_updated_in_place_cost_their_update() -> None:
+    """A product that is kept beside what it was made for, in one fusion: the stack of kept ones is not written whole."""
+    both = """ROOT %two = (bf16[5,8,64]{2,1,0}, bf16[8,64]{1,0}) tuple(%dynamic-update-slice.1, %param_1.2)"""
+    text = TEXT.replace("  ROOT %dynamic-update-slice.1 =", "  %dynamic-update-slice.1 =").replace(
+        "dynamic-update-slice(%param_0.2, %row, %param_2.2, %zero.2, %zero.2)\n",
+        f"dynamic-update-slice(%param_0.2, %row, %param_2.2, %zero.2, %zero.2)\n  {both}\n",
+    )
+    text = text.replace("%saved = bf16[5,8,64]{2,1,0} fusion", "%saved = (bf16[5,8,64]{2,1,0}, bf16[8,64]{1,0}) fusion")
+    module = parse(text)
+    body = module.computations["body"]
+    assert hbm_bytes(module, body, body["saved"]) == 2 * 8 * 64 * 2 + 4
 
 
 MOVES = """HloModule jit_moves

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
@@ -11,7 +15,16 @@ from mio_jax.config_loading import apply_overrides
 from mio_jax.errors import MioError
 from mio_jax.nn.base import axes_of, split_model, to_pure_dict
 from mio_jax.nn.transformer import Decoder, DecoderSpec
-from mio_jax.parallel import RULES, batch_sharding, make_mesh, mesh_summary, param_spec, place_params, rules_of
+from mio_jax.parallel import (
+    RULES,
+    batch_sharding,
+    compiler_options,
+    make_mesh,
+    mesh_summary,
+    param_spec,
+    place_params,
+    rules_of,
+)
 from mio_jax.parallel.mesh import arrange
 
 
@@ -163,3 +176,11 @@ def test_slices_lie_along_replica() -> None:
     assert [[d.slice_index for d in half.flat] for half in placed] == [[0] * 4, [1] * 4]
     with pytest.raises(MioError, match=r"lie on 2 slices and mesh.replica is 1; set mesh.replica=2"):
         arrange({"replica": 1, "data": 8, "fsdp": 1, "seq": 1, "tensor": 1}, devices)  # type: ignore[arg-type]
+
+
+def test_only_several_tpus_are_asked_to_overlap_their_exchange() -> None:
+    def several(platform: str, size: int) -> Any:
+        return SimpleNamespace(devices=np.asarray([SimpleNamespace(platform=platform)] * size), size=size)
+
+    assert compiler_options(make_mesh(MeshConfig(data=-1))) == compiler_options(several("tpu", 1)) == {}
+    assert compiler_options(several("tpu", 2))["xla_tpu_enable_async_collective_fusion"] == "true"

@@ -16,9 +16,14 @@ import numpy as np
 import pytest
 
 from mio_jax.generate.encoded import generate_encoded, score_encoded
+from mio_jax.generate.encoded_engine import EncodedEngine
 from mio_jax.generate.guidance import Guided
 from mio_jax.generate.sampling import SamplingConfig
+from mio_jax.nn.base import params_of, split
 from mio_jax.recipes.unified_io2.decoding import END_OF_TEXT, TargetDecoder, bind, guided_batch
+from mio_jax.recipes.unified_io2.generation import grammar
+from mio_jax.recipes.unified_io2.processors import given_codes
+from mio_jax.recipes.unified_io2.tokens import _space
 from tests.parity.uio2 import NAME, OFFSET, Fixtures, assert_close, batch_of, erf
 
 pytestmark = pytest.mark.golden_row(NAME, "generation", files=["generation.npz"])
@@ -108,3 +113,57 @@ def test_scores_of_options(fixtures: Generation) -> None:
     scores = score_encoded(model, options[None], options[None] != 0)[0]
     np.testing.assert_allclose(-scores, fixtures.wanted["score_total"], rtol=1e-5)
     np.testing.assert_allclose(-scores / (options != 0).sum(axis=1), fixtures.wanted["score_average"], rtol=1e-5)
+
+
+class Prepared:
+    """Decoding of prompts that are numbers: rows of the fixture's batch, and behind them the same with other words."""
+
+    def __init__(self, fixtures: Generation, modality: str) -> None:
+        neutral = {"inputs/text/tokens": jnp.asarray(fixtures.wanted["in.negative/inputs/text/tokens"])}
+        neutral["inputs/text/mask"] = jnp.ones_like(neutral["inputs/text/tokens"])
+        inputs = {k: v for k, v in fixtures.inputs.items() if k.startswith("inputs/")}
+        self.arrays = guided_batch(inputs, neutral)
+        self.codes = fixtures.spec.tokens_of(modality)
+
+    def batch(self, prompts: list[int]) -> dict[str, np.ndarray]:
+        return {name: np.asarray(array)[list(prompts)] for name, array in self.arrays.items()}
+
+    bind = staticmethod(bind)
+
+    def length(self, modality: str) -> int:
+        return self.codes
+
+    def ids(self, modality: str, tokens: np.ndarray) -> np.ndarray:
+        return tokens
+
+
+@pytest.fixture(scope="module")
+def engine(fixtures: Generation) -> EncodedEngine:
+    model = fixtures.model()
+    space = _space(fixtures.spec.text_vocab, 64, 48)
+    return EncodedEngine(split(model)[0], params_of(model), Prepared(fixtures, "image"), space)
+
+
+def test_the_engine_guides_pictures_against_given_prompts(fixtures: Generation, engine: EncodedEngine) -> None:
+    ids, alpha = fixtures.wanted["image_cfg_ids"], float(fixtures.wanted["cfg_alpha"])
+    n = len(ids)
+    asked = {"max_new_tokens": ids.shape[1], "grammar": grammar(engine.space).replace(begin="image"), "guidance": alpha}
+    new = engine.generate(range(n), GREEDY, against=range(n, 2 * n), **asked)
+    assert np.array_equal(np.stack(new), ids)
+    itself = engine.generate(range(n), GREEDY, against=range(n), **asked)  # guided against nothing but itself
+    assert not np.array_equal(np.stack(itself), ids)
+
+
+def test_given_codes_are_kept_and_the_others_are_the_guided_ones(fixtures: Generation, engine: EncodedEngine) -> None:
+    """Half of the reference's own codes given: the other half comes out as the reference made it."""
+    ids, alpha = fixtures.wanted["image_cfg_ids"], float(fixtures.wanted["cfg_alpha"])
+    n = len(ids)
+    asked = {"max_new_tokens": ids.shape[1], "grammar": grammar(engine.space).replace(begin="image"), "guidance": alpha}
+    asked["against"] = range(n, 2 * n)
+    kept = np.random.default_rng(0).random(ids.shape) < 0.5
+    new = engine.generate(range(n), GREEDY, steering=given_codes(ids - OFFSET, kept), **asked)
+    assert np.array_equal(np.stack(new), ids)
+    others = (ids - OFFSET + 1) % 60
+    changed = np.stack(engine.generate(range(n), GREEDY, steering=given_codes(others, kept), **asked))
+    assert np.array_equal(changed[kept], (others + OFFSET)[kept])
+    assert not np.array_equal(changed[~kept], ids[~kept])

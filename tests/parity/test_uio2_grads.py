@@ -14,6 +14,7 @@ from mio_jax.nn.base import apply, split_model
 from mio_jax.recipes.unified_io2.checkpoint import published_tensors
 from mio_jax.recipes.unified_io2.loss import loss
 from mio_jax.recipes.unified_io2.model import UnifiedIO2
+from mio_jax.recipes.unified_io2.packed import PackedShape, packed_loss, packed_sizes
 from tests.parity.uio2 import NAME, Fixtures, assert_close
 
 pytestmark = pytest.mark.golden_row(NAME, "grads", files=["grads.npz"])
@@ -26,12 +27,19 @@ def fixtures(golden: Callable[[str], Path]) -> Fixtures:
     return Fixtures(golden(NAME))
 
 
-def test_gradients(fixtures: Fixtures) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["", "packed into one row"])
+def test_gradients(fixtures: Fixtures, packed: bool) -> None:
     arrays, batch, spec = fixtures.arrays("grads"), fixtures.batch("all_to_all"), fixtures.spec
     graphdef, _ = split_model(lambda key: UnifiedIO2(spec, key))
 
+    shape = PackedShape(1, *packed_sizes(spec, batch).sum(0).tolist())
+    rows = jnp.zeros(len(batch["inputs/text/tokens"]), jnp.int32)
+
     def total(params: dict) -> jax.Array:
-        return loss(apply(graphdef, params), batch, z_loss=Z_LOSS)[0]
+        model = apply(graphdef, params)
+        return (
+            packed_loss(model, batch, rows, shape, z_loss=Z_LOSS)[0] if packed else loss(model, batch, z_loss=Z_LOSS)[0]
+        )
 
     value, gradient = jax.jit(jax.value_and_grad(total))(jax.tree.map(jnp.asarray, fixtures.imported.params))
     assert float(value) == pytest.approx(float(arrays["loss_total"]), rel=1e-5)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 
 from mio_jax.data.media.placement import fit, undo_boxes
+from mio_jax.generate.steering import steer
 from mio_jax.recipes.unified_io2 import preprocessing as pre
-from mio_jax.recipes.unified_io2.processors import prefer_locations
+from mio_jax.recipes.unified_io2 import processors
+from mio_jax.recipes.unified_io2.decoding import END_OF_TEXT
 from mio_tokenizers.base import Audio
 from mio_tokenizers.structured.extra_ids import LEVELS, boxes_in_ids, ids_to_values, value_of, write_values
 
@@ -173,7 +176,12 @@ def test_logit_processors(fixture: Fixture) -> None:
         given[first : first + LEVELS] += np.float32(boost)
         share = float(jax.nn.softmax(jnp.asarray(given))[first : first + LEVELS].sum())
         assert share == pytest.approx(wanted["loc_probability"], rel=1e-5)
-        out: Any = np.asarray(prefer_locations(jnp.asarray(given), first, forbid_end=required == "True"))
+        rules = processors.boxes(SimpleNamespace(first_location=first), at_least_one=required == "True")
+        arrays = rules.arrays(rows=1, room=3, vocab=len(given))
+        out: Any = np.asarray(steer(jnp.asarray(given)[None], arrays, 0, jnp.asarray([END_OF_TEXT, -1])))[0]
+        later = np.asarray(steer(jnp.asarray(given)[None], arrays, 1, jnp.asarray([END_OF_TEXT, -1])))[0]
+        assert np.array_equal(np.delete(later, END_OF_TEXT), np.delete(out, END_OF_TEXT))
+        assert later[END_OF_TEXT] == cases["predict_boxes"][f"boost_{boost}_require_one_box_False"]["eos"]
         assert int((out != given).sum()) == wanted["n_masked"], name
         assert int(out.argmax()) == wanted["argmax"], name
         assert float(out[1]) == pytest.approx(wanted["eos"], rel=1e-6)

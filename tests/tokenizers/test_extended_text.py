@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mio_jax.config_loading import load_config_file
 from mio_jax.errors import MioError
-from mio_tokenizers import Tokenizer, bundled, load
+from mio_tokenizers import Tokenizer, bundled, files_of, load
 from mio_tokenizers.text import ExtendedTextTokenizer, extra_pieces
 from mio_tokenizers.text.features import input_features, pad, target_features
 from mio_tokenizers.text.surgery import special_first
@@ -158,3 +158,10 @@ def test_features_that_do_not_fit_are_refused() -> None:
         input_features([5], 0)
     with pytest.raises(MioError, match="more than the 2"):
         pad(input_features([5, 6, 7], 9), 2)
+
+
+def test_files_that_a_tokenizer_is_read_from_are_known_before_it_is_loaded() -> None:
+    assert files_of("unified_io2:a.model") == [Path("a.model")]
+    assert files_of("unified_io2:bundled:text_tiny") == files_of("bundled:text_tiny") == files_of("codec2:700C") == []
+    assert files_of("waveform:bundled:mel,b.safetensors") == [Path("b.safetensors")]
+    assert files_of("weights/seed") == [Path("weights/seed")]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import os
 import random
 import signal
@@ -162,8 +163,13 @@ def chaos(folder: Path, processes: int, kills: int, seed: int) -> tuple[Tally, l
 
 
 def several(config: RunConfig, processes: int) -> RunConfig:
-    """The run on one device a process."""
-    return config if processes == 1 else config.replace(mesh=MeshConfig(data=-1))
+    """The run on one device a process; a micro-batch has a row for each."""
+    if processes == 1:
+        return config
+    stages = [
+        dataclasses.replace(s, batch_size=processes * s.batch_size) if s.micro_batches > 1 else s for s in config.stages
+    ]
+    return config.replace(mesh=MeshConfig(data=-1), stages=tuple(stages))
 
 
 def differences(one: RunConfig, other: RunConfig) -> Iterator[str]:

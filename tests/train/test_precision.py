@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,13 +68,18 @@ def steps(
     return losses, state
 
 
+@functools.cache
+def exact_losses() -> list[float]:
+    """In float32, on one device."""
+    return steps()[0]
+
+
 def dtypes(tree: Any) -> set[str]:
     return {str(leaf.dtype) for leaf in jax.tree.leaves(tree) if leaf.ndim}
 
 
 def test_precisions_learn_alike() -> None:
-    exact, state = steps()
-    assert dtypes(state) == {"float32"}
+    exact = exact_losses()
     mixed, state = steps(dataclasses.replace(SPEC, dtype="bfloat16"))
     assert dtypes(state) == {"float32"}
     pure, state = steps(dataclasses.replace(SPEC, dtype="bfloat16"), "bfloat16")
@@ -119,20 +126,28 @@ def test_policies_have_the_names_of_the_config() -> None:
     assert tuple(REMAT_POLICIES) == REMAT
 
 
-def test_every_policy_has_the_same_gradients_and_its_own_memory() -> None:
+TESTED = ("full", "save_attention", "save_projections", "offload_projections")  # the others keep what one of these does
+
+
+@pytest.mark.parametrize(
+    "names", [TESTED, pytest.param([n for n in REMAT[1:] if n not in TESTED], marks=pytest.mark.slow)], ids=["", "rest"]
+)
+def test_every_policy_has_the_same_gradients_and_its_own_memory(names: Sequence[str]) -> None:
     wanted, most = gradients("none")
     needs = {"none": most}
-    for remat in REMAT[1:]:
+    for remat in names:
         got, needs[remat] = gradients(remat)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, wanted)
-    assert needs["full"] == needs["nothing_saveable"] < needs["save_attention"] < needs["save_projections"]
-    assert needs["save_projections"] < needs["none"]
+    if "full" in needs:
+        assert needs["full"] < needs["save_attention"] < needs["save_projections"] < needs["none"]
+    else:
+        assert needs["nothing_saveable"] < needs["none"] == needs["everything_saveable"]
 
 
 @pytest.mark.parametrize("kind", ["int8", "fp8"])
 def test_narrow_products_learn_like_wide_ones(kind: str) -> None:
     pytest.importorskip("qwix")
-    exact, _ = steps()
+    exact = exact_losses()
     narrow, _ = steps(dataclasses.replace(SPEC, quantize=kind), fsdp=2, tensor=2)
     assert narrow != exact
     np.testing.assert_allclose(narrow, exact, rtol=0.02)

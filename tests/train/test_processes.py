@@ -68,7 +68,8 @@ def assert_same_run(config: RunConfig, alone: RunConfig) -> None:
     assert position(config, STEPS) == position(alone, STEPS)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+# Two of them are compared with one after each of the ends below, too.
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_losses_and_checkpoints_are_those_of_one_process(
     group: Group, alone: RunConfig, records_dir: Path, tmp_path: Path, processes: int
 ) -> None:

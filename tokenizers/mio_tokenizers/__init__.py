@@ -8,6 +8,6 @@ again = tokenizer.decode(codes)
 """
 
 from mio_tokenizers.base import Audio, Tokenizer, fingerprint_of
-from mio_tokenizers.loading import TokenizerSet, bundled, load, load_set
+from mio_tokenizers.loading import TokenizerSet, bundled, files_of, load, load_set
 
-__all__ = ["Audio", "Tokenizer", "TokenizerSet", "bundled", "fingerprint_of", "load", "load_set"]
+__all__ = ["Audio", "Tokenizer", "TokenizerSet", "bundled", "files_of", "fingerprint_of", "load", "load_set"]

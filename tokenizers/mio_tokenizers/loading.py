@@ -79,6 +79,18 @@ def load(spec: str) -> Tokenizer:
     return _load_file(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
 
 
+def files_of(spec: str) -> list[Path]:
+    """Files of a user's own that `load(spec)` reads; none for what comes with a package."""
+    scheme, colon, rest = spec.partition(":")
+    if not colon:
+        return [Path(spec)]
+    if scheme == "unified_io2":
+        return [] if rest.startswith("bundled:") else [Path(rest)]
+    if scheme == "waveform":
+        return [path for part in rest.split(",") for path in files_of(part)]
+    return []
+
+
 def _class(where: str) -> Any:
     module, _, name = where.partition(":")
     return getattr(importlib.import_module(module), name)

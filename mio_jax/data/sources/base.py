@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
+from mio_jax.data.sources.folder_sets import FOLDER_SOURCES as FOLDER_SOURCES
 from mio_jax.errors import MioError
 
 SOURCES: dict[str, str] = {  # name -> "module:class"; imported on use, so that one missing package harms one source
@@ -17,13 +18,6 @@ SOURCES: dict[str, str] = {  # name -> "module:class"; imported on use, so that 
     "easy_vqa": "mio_jax.data.sources.easy_vqa:EasyVQA",
     "text": "mio_jax.data.sources.text:StandardLibraryText",
 }
-
-# Sets that a user has in a folder, laid out as published: source("coco", folder="...").
-FOLDER_SOURCES: dict[str, str] = {
-    "coco": "mio_jax.data.sources.coco:Coco",
-    "audiocaps": "mio_jax.data.sources.audiocaps:AudioCaps",
-}
-
 
 class Source(Protocol):
     """Raw examples of one set, always in the same order with the same content.
@@ -60,7 +54,7 @@ def source(name: str, **options: Any) -> Source:
     return cast(Source, getattr(importlib.import_module(module), cls)(**options))
 
 
-def require_split(source: Source, split: str) -> None:
+def require_split(source: Any, split: str) -> None:
     if split not in source.splits:
         raise MioError(f"source {source.name!r} has no split {split!r}; it has {', '.join(source.splits)}")
 

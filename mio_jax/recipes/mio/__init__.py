@@ -21,7 +21,7 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "build_model": "model",
     "register_tasks": "tasks",
     "encode": "features",
-    "denoising_ids": "denoising",
+    "corruption": "denoising",
     "encode_prompt": "features",
     "encode_answer": "features",
     "rows": "features",
@@ -32,6 +32,8 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "ask": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
+    "import_weights": "checkpoint",
+    "export_weights": "checkpoint",
 }
 
 

@@ -6,9 +6,10 @@ query and key rows are already in the rotate-half order, so nothing is permuted.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from mio_jax.recipes.weights import Planned, check_shapes, open_weights, strip_r
 
 TABLE = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
-IGNORED = (".rotary_emb.inv_freq",)  # old exports carry this constant
+IGNORED = ("*.rotary_emb.inv_freq",)  # old exports carry this constant
 
 Place = Callable[[tuple[str, ...], np.ndarray], Any]
 
@@ -146,7 +147,9 @@ def read_spec(folder: str | os.PathLike[str], **changes: Any) -> DecoderSpec:
     return DecoderSpec(**{**fields, **changes})
 
 
-def import_params(path: str | os.PathLike[str], spec: DecoderSpec, place: Place | None = None) -> Params:
+def import_params(
+    path: str | os.PathLike[str], spec: DecoderSpec, place: Place | None = None, *, ignore: Sequence[str] = ()
+) -> Params:
     """Published weights -> nested dict of float32 arrays.
 
     Args:
@@ -154,13 +157,18 @@ def import_params(path: str | os.PathLike[str], spec: DecoderSpec, place: Place 
       spec: the model that they are for; see `read_spec`.
       place: takes each finished array with its path and returns what to keep, for example the array on its devices.
         The host then holds one array at a time (all layers of one weight).
+      ignore: globs of names in the file that this model does not have.
 
     Raises:
       MioError: a missing, unexpected or misshapen tensor (all listed), or a file that is cut off.
     """
-    found = {k: t for k, t in open_weights(path).items() if not k.endswith(IGNORED)}
     leaves = leaves_of(spec)
     wanted = {key: leaf.published_shape for leaf in leaves for key in leaf.keys}
+    found = {
+        k: t
+        for k, t in open_weights(path).items()
+        if k in wanted or not any(fnmatch.fnmatchcase(k, glob) for glob in (*IGNORED, *ignore))
+    }
     if spec.tie_embeddings and HEAD in found and TABLE in found and found[HEAD].shape == found[TABLE].shape:
         if not np.array_equal(found[HEAD].read(), found[TABLE].read()):
             raise MioError(f"{path}: {HEAD} differs from {TABLE}, but the config ties them (tie_word_embeddings)")
@@ -230,3 +238,13 @@ def export_params(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(export_config(spec), indent=1))
     return write_weights(folder, plan, tensors(), max_shard_bytes)
+
+
+import_weights = import_params  # the name that every recipe has for what a run starts from
+
+
+def export_weights(params: Params, spec: DecoderSpec, folder: str | os.PathLike[str], *, names: str = "") -> list[Path]:
+    """`export_params` for `mio weights export`. Raises MioError for other names than Hugging Face's."""
+    if names not in ("", "pytorch"):
+        raise MioError(f"MIO's weights have one kind of names, those of LlamaForCausalLM (pytorch), not {names!r}")
+    return export_params(params, spec, folder)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from mio_jax.config import RunConfig, StageConfig
 from mio_jax.config_denoising import PARADIGMS
+from mio_jax.data.denoised_examples import DenoisedExamples
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.protocols import DenoisingIds
 from mio_jax.recipes.mio.features import text_ids
 
 PREFIX = "[{}] [{}] "  # Unified-IO 2's, as text
+
+
+def corruption(config: RunConfig, stage: StageConfig, tokenizers: Any, space: TokenSpace) -> DenoisedExamples | None:
+    """Denoised sequences for stages that ask for them; see `denoising_ids`."""
+    del config
+    if stage.objective != "denoising":
+        return None
+    return DenoisedExamples(space, denoising_ids(tokenizers, space), stage.denoising)
 
 
 def denoising_ids(tokenizers: Any, space: TokenSpace) -> DenoisingIds:

@@ -20,6 +20,7 @@ _EXPORTS = {  # name -> module, imported on first use
     "encode_prompt": "features",
     "encode_answer": "features",
     "parse": "features",
+    "corruption": "denoising",
     "rows": "row_arrays",
     "ask": "generation",
     "prompt": "generation",
@@ -28,9 +29,14 @@ _EXPORTS = {  # name -> module, imported on first use
     "encoded_decoding": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
+    "task_infos": "runner_table",
+    "task_runner": "runner",
+    "suite_asks": "runner_table",
+    "export_weights": "checkpoint",
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",
+    "import_weights": "checkpoint",
 }
 
 

@@ -162,6 +162,20 @@ def export_params(
     return write_weights(folder, [plan for plan, _ in made], (values() for _, values in made), max_shard_bytes)
 
 
+def import_weights(
+    path: str | os.PathLike[str], spec: UnifiedIO2Spec, place: Place | None = None, *, ignore: Sequence[str] = ()
+) -> Params:
+    """The model's part of `import_params`, for `mio weights import`."""
+    return import_params(path, spec, place, ignore=ignore).params
+
+
+def export_weights(
+    params: Params, spec: UnifiedIO2Spec, folder: str | os.PathLike[str], *, names: str = ""
+) -> list[Path]:
+    """`export_params` of the model without its tokenizers, for `mio weights export`."""
+    return export_params(params, spec, folder, names=names or NAMES[0])
+
+
 def read_spec(path: str | os.PathLike[str], **changes: Any) -> UnifiedIO2Spec:
     """The sizes in a published `config.json` (its folder, or the file), with settings such as `dtype` in `changes`.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 from mio_jax.objectives.cross_entropy import blocked_cross_entropy
 from mio_jax.recipes.unified_io2.model import UnifiedIO2
-from mio_jax.recipes.unified_io2.targets import Said
+from mio_jax.recipes.unified_io2.targets import Said, Wanted
 
 
 def loss(
@@ -24,9 +26,9 @@ def loss(
 
 
 def summed_means(
-    model: UnifiedIO2, hidden: dict[str, jax.Array], said: dict[str, Said], *, z_loss: float = 0.0
+    model: UnifiedIO2, hidden: dict[str, jax.Array], said: Mapping[str, Said | Wanted], *, z_loss: float = 0.0
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The same from states by modality, [B, T, D] each: for rows that were packed in the trunk."""
+    """The same from states by modality, [B, T, D] each: also for rows that were packed in the trunk, as they are."""
     total, sums = jnp.zeros((), jnp.float32), {"weight": jnp.ones((), jnp.float32)}
     for name, states in hidden.items():
         table, weights = model.table(name), said[name].weights

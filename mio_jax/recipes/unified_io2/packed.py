@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mio_jax.nn.layers import Patterns
-from mio_jax.nn.packing import Packing, found_room, pack_embedded, pack_pairs, plan_packing, unpack
+from mio_jax.nn.packing import Packing, found_room, pack, pack_embedded, pack_pairs, plan_packing, unpack
 from mio_jax.recipes.unified_io2.inputs import Batch
 from mio_jax.recipes.unified_io2.loss import summed_means
 from mio_jax.recipes.unified_io2.model import UnifiedIO2
 from mio_jax.recipes.unified_io2.spec import UnifiedIO2Spec
-from mio_jax.recipes.unified_io2.targets import Said
+from mio_jax.recipes.unified_io2.targets import Said, Targets, Wanted
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,15 @@ def packed_hidden(model: UnifiedIO2, batch: Batch, rows: jax.Array, shape: Packe
     Args:
       rows: int32 [B], the packed row of every example; negative: a blank, which is not computed.
     """
+    states, targets, encoder, decoder = _packed_states(model, batch, rows, shape)
+    [unpacked] = unpack(decoder, states, (targets.row.mask.shape[1],))
+    return Packed(targets.split(unpacked), without_lost(targets.said, decoder), encoder, decoder)
+
+
+def _packed_states(
+    model: UnifiedIO2, batch: Batch, rows: jax.Array, shape: PackedShape
+) -> tuple[jax.Array, Targets, Packing, Packing]:
+    """The decoder's states [rows, places, D], still packed; the unpacked targets; the packings of both sides."""
     inputs, targets = model.embed_inputs(batch), model.embed_targets(batch)
 
     def plan(mask: jax.Array, length: int) -> Packing:
@@ -62,9 +71,18 @@ def packed_hidden(model: UnifiedIO2, batch: Batch, rows: jax.Array, shape: Packe
     patterns = model.patterns(batch, targets)
     if patterns is not None:
         patterns = Patterns(pack_pairs(decoder, patterns.allowed), patterns.kinds)
-    packed = model.trunk(pack_embedded(encoder, inputs), pack_embedded(decoder, targets.row), patterns)
-    [states] = unpack(decoder, packed, (targets.row.mask.shape[1],))
-    return Packed(targets.split(states), without_lost(targets.said, decoder), encoder, decoder)
+    states = model.trunk(pack_embedded(encoder, inputs), pack_embedded(decoder, targets.row), patterns)
+    return states, targets, encoder, decoder
+
+
+def packed_wanted(said: dict[str, Said], packing: Packing) -> dict[str, Wanted]:
+    """By modality, targets and weights [rows, places] of packed rows; weight 0 where another modality stands."""
+    targets, weights = (pack(packing, [getattr(one, field) for one in said.values()]) for field in Wanted._fields)
+    number = pack(packing, [jnp.full_like(one.targets, n) for n, one in enumerate(said.values(), 1)])
+    return {
+        name: Wanted(jnp.where(number == n, targets, 0), jnp.where(number == n, weights, 0.0))
+        for n, name in enumerate(said, 1)
+    }
 
 
 def without_lost(said: dict[str, Said], packing: Packing) -> dict[str, Said]:
@@ -78,9 +96,11 @@ def packed_loss(
     model: UnifiedIO2, batch: Batch, rows: jax.Array, shape: PackedShape, *, z_loss: float = 0.0
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of `unified_io2.loss`, and beside its sums `overflow/inputs` and `overflow/targets`: tokens lost."""
-    packed = packed_hidden(model, batch, rows, shape)
-    total, sums = summed_means(model, packed.hidden, packed.said, z_loss=z_loss)
-    lost = {"overflow/inputs": packed.inputs.overflow, "overflow/targets": packed.targets.overflow}
+    # The heads look at packed rows too: there, blanks and absent modalities cost nothing.
+    states, targets, encoder, decoder = _packed_states(model, batch, rows, shape)
+    hidden = dict.fromkeys(targets.said, states)
+    total, sums = summed_means(model, hidden, packed_wanted(targets.said, decoder), z_loss=z_loss)
+    lost = {"overflow/inputs": encoder.overflow, "overflow/targets": decoder.overflow}
     return total, sums | {name: count.astype(jnp.float32) for name, count in lost.items()}
 
 

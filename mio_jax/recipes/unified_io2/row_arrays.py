@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,9 @@ from mio_jax.errors import MioError
 from mio_jax.recipes.unified_io2 import preprocessing as pre
 from mio_jax.recipes.unified_io2.batching import schema
 from mio_jax.recipes.unified_io2.features import Sample
+from mio_jax.recipes.unified_io2.histories import history_arrays
 from mio_jax.recipes.unified_io2.model import resolve_model
+from mio_jax.recipes.unified_io2.patch_choice import choose, count, task_mask
 from mio_jax.recipes.unified_io2.spec import INPUTS, TARGETS, UnifiedIO2Spec
 from mio_jax.recipes.unified_io2.tokens import published_space
 from mio_tokenizers.audio.mel import MEL
@@ -26,8 +29,15 @@ Arrays = dict[str, np.ndarray]
 Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
 
 
-def media_sizes(spec: UnifiedIO2Spec, text_length: int) -> pre.Sizes:
-    """Pixels and seconds that a model's grids of patches stand for; texts of at most `text_length` tokens."""
+def media_sizes(spec: UnifiedIO2Spec, text_length: int, share: float = 1.0) -> pre.Sizes:
+    """Pixels and seconds that a model's grids of patches stand for; texts of at most `text_length` tokens.
+
+    `share`: of the patches of every medium, what the encoder has slots for.
+    """
+
+    def slots(grid: tuple[int, int]) -> int:
+        return max(int(share * math.prod(grid)), 1)
+
     patch, audio_patch = math.isqrt(spec.image_vit.patch_dim // 3), math.isqrt(spec.audio_vit.patch_dim)
     frames, mels = (edge * audio_patch for edge in spec.audio_grid)
     return pre.Sizes(
@@ -38,10 +48,10 @@ def media_sizes(spec: UnifiedIO2Spec, text_length: int) -> pre.Sizes:
         audio_code=audio_patch // 2,
         segment_seconds=(frames - 1) * MEL.hop / MEL.rate,
         mel=MEL if mels == MEL.mels else pre.MelSpec(mels=mels),
-        image_samples=math.prod(spec.image_grid),
-        history_samples=math.prod(spec.image_history_grid),
-        audio_samples=math.prod(spec.audio_grid),
-        audio_history_samples=math.prod(spec.audio_grid),
+        image_samples=slots(spec.image_grid),
+        history_samples=slots(spec.image_history_grid),
+        audio_samples=slots(spec.audio_grid),
+        audio_history_samples=slots(spec.audio_grid),
         text_inputs=text_length,
         text_targets=text_length,
     )
@@ -51,14 +61,25 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
     """Arrays of one sample, keyed as in `batching.schema`; lengths are its own.
 
     Raises:
-      MioError: media that cannot be read, or codes of another number than the model says.
+      MioError: media that cannot be read, codes of another number than the model says, or a sample that asks for
+        nothing yet.
     """
+    if sample.whole:
+        raise MioError(
+            f"an example with a whole {' and '.join(sample.whole)} asks for nothing: its task is for stages with "
+            "objective='denoising'"
+        )
     out: dict[str, Arrays] = {"inputs/text": input_features(sample.text, media.text_inputs)}
+    unseen: dict[str, np.ndarray] = {}
+    full = _all_patches(media)
     if sample.image is not None:
         placement = pre.place(sample.image, media.image)
-        out["inputs/image"] = pre.image_features(sample.image, placement, media, hidden=sample.hidden)
-    if sample.sound is not None:
-        out["inputs/audio"] = pre.audio_features(pre.sound_segments(sample.sound, media)[-1], media)
+        patches = pre.image_features(sample.image, placement, full, hidden=sample.hidden)
+        out["inputs/image"], unseen["image"] = choose(patches, sample.image_choice, media.samples("image"))
+    if sample.sound is not None and not sample.sound_history:
+        patches = pre.audio_features(pre.sound_segments(sample.sound, media)[-1], full)
+        out["inputs/audio"], unseen["audio"] = choose(patches, sample.sound_choice, media.samples("audio"))
+    out |= history_arrays(sample, media, full)
     if sample.target_text is not None:
         out["targets/text"] = target_features([sample.target_text], media.text_targets)
     for kind, codes in (("image", sample.target_image), ("audio", sample.target_audio)):
@@ -67,8 +88,34 @@ def sample_arrays(sample: Sample, spec: UnifiedIO2Spec, media: pre.Sizes) -> Arr
                 grid = " x ".join(map(str, spec.target_grid(kind)))
                 raise MioError(f"an example has {len(codes)} {kind} codes; preset {spec.published!r} says {grid}")
             ones = np.ones(len(codes), np.int32)
-            out[f"targets/{kind}"] = {"codes": codes, "mask": ones, "loss_mask": ones}
+            made = {"codes": codes, "mask": ones, "loss_mask": ones.astype(np.float32)}
+            if kind == "image" and sample.hidden is not None and sample.image is not None:
+                made["loss_mask"] = _hidden_codes(sample.image, sample.hidden, media.image, spec.target_grid("image"))
+            if sample.restores == kind:
+                layers = sample.layers if kind == "audio" else 1
+                hidden = task_mask(unseen[kind], spec.grid(kind), spec.target_grid(kind), layers)
+                made["loss_mask"] = np.where(hidden, 1, sample.seen_weight).astype(np.float32)
+                made |= {"task_mask": hidden} if spec.dynamic_mask else {}
+            out[f"targets/{kind}"] = made
     return {f"{place}/{name}": array for place, part in out.items() for name, array in part.items()}
+
+
+def _hidden_codes(image: np.ndarray, hidden: np.ndarray, edge: int, grid: tuple[int, int]) -> np.ndarray:
+    """float32 [codes]: 1 where the middle of a target code lies in what is hidden of the picture.
+
+    Where what is hidden lies between all middles, every code is learned.
+    """
+    square = pre.place(image, edge).dense(np.asarray(hidden, bool))
+    rows, columns = ((np.arange(n) * edge + edge // 2) // n for n in grid)
+    mask = square[rows][:, columns].reshape(-1).astype(np.float32)
+    return mask if mask.any() else np.ones_like(mask)
+
+
+@functools.lru_cache(maxsize=8)
+def _all_patches(media: pre.Sizes) -> pre.Sizes:
+    """The same sizes with a slot for every patch."""
+    every: dict[str, Any] = {f"{name}_samples": total for name, total in media.patches.items()}
+    return dataclasses.replace(media, **every)
 
 
 @functools.lru_cache(maxsize=8)
@@ -79,7 +126,10 @@ def shapes_of(spec: UnifiedIO2Spec, media: pre.Sizes) -> Shapes:
     for kind in ("image", "audio"):
         if spec.has("targets", kind):
             shape = (spec.tokens_of(kind),)
-            wanted |= {f"targets/{kind}/{name}": (shape, np.int32) for name in ("codes", "mask", "loss_mask")}
+            wanted |= {f"targets/{kind}/{name}": (shape, np.int32) for name in ("codes", "mask")}
+            wanted[f"targets/{kind}/loss_mask"] = (shape, np.float32)
+            if spec.dynamic_mask:
+                wanted[f"targets/{kind}/task_mask"] = (shape, np.int32)
     return wanted
 
 
@@ -98,13 +148,15 @@ def stack(samples: Sequence[Arrays], slots: int, shapes: Shapes) -> Arrays:
     return out
 
 
-def lengths(arrays: Arrays) -> tuple[int, int]:
-    """Tokens of the trunk's two sequences: inputs and targets."""
-    masks = [
-        [arrays[key] for name in names if (key := f"{side}/{name}/mask") in arrays]
-        for side, names in (("inputs", INPUTS), ("targets", TARGETS))
-    ]
-    inputs, targets = (sum(int(mask.sum()) for mask in some) for some in masks)
+def lengths(arrays: Arrays, latents: Mapping[str, int] | None = None) -> tuple[int, int]:
+    """Tokens of the trunk's two sequences, inputs and targets; each item of a history counts `latents` of its name."""
+    inputs = targets = 0
+    for name in INPUTS:
+        if (key := f"inputs/{name}/mask") in arrays:
+            history = name.endswith("_history")
+            inputs += int(arrays[key].any(-1).sum()) * (latents or {})[name] if history else int(arrays[key].sum())
+    for name in TARGETS:
+        targets += int(arrays[key].sum()) if (key := f"targets/{name}/mask") in arrays else 0
     return inputs, targets
 
 
@@ -125,12 +177,23 @@ class Rows:
     media: pre.Sizes
     budgets: tuple[int, int, int]
 
+    @property
+    def latents(self) -> dict[str, int]:
+        """Tokens of the trunk that one item of a history becomes."""
+        return {name: self.spec.resampler(name).latents for name in ("image_history", "audio_history")}
+
     def sizes(self, example: Sample) -> tuple[int, int, int]:
-        """The trunk's tokens of a sample; every patch of a medium counts, seen or not."""
+        """The trunk's tokens of a sample, at most: every patch that its encoder has a slot for counts, padding too."""
         media = self.media
         inputs = min(len(example.text) + 1, media.text_inputs)
-        inputs += media.samples("image") * (example.image is not None)
-        inputs += media.samples("audio") * (example.sound is not None)
+        for name, medium, choice in (
+            ("image", example.image, example.image_choice),
+            ("audio", example.sound, example.sound_choice),
+        ):
+            if medium is not None:
+                inputs += count(media.patches[name], choice, media.samples(name))
+        for name, items in (("image_history", example.image_history), ("audio_history", example.sound_history)):
+            inputs += len(items) * self.latents[name]
         targets = 0 if example.target_text is None else min(len(example.target_text) + 1, media.text_targets)
         targets += sum(len(codes) for codes in (example.target_image, example.target_audio) if codes is not None)
         return inputs, targets, 1
@@ -139,7 +202,7 @@ class Rows:
         """Arrays [examples, ...] as in `batching.schema`; `rows/inputs` and `rows/targets`, int32 [tokens], say which
         example a packed place belongs to."""
         made = [sample_arrays(example, self.spec, self.media) for example in examples]
-        counts = np.asarray([lengths(arrays) for arrays in made]).reshape(-1, 2)
+        counts = np.asarray([lengths(arrays, self.latents) for arrays in made], np.int64).reshape(-1, 2)
         require_fit((*counts.sum(0).tolist(), len(made)), self.budgets)
         inputs, targets, slots = self.budgets
         segments = segments_of(counts[:, 0], inputs), segments_of(counts[:, 1], targets)
@@ -164,7 +227,7 @@ def rows(config: RunConfig) -> Rows:
             "such as (864, 1280)"
         )
     spec = spec_of(config)
-    media = media_sizes(spec, config.data.text_length)
+    media = media_sizes(spec, config.data.text_length, config.data.patch_share)
     return Rows(spec, media, (budgets[0], budgets[1], config.data.row_examples))
 
 

@@ -39,6 +39,13 @@ class Said(NamedTuple):
     segments: jax.Array
 
 
+class Wanted(NamedTuple):
+    """What the loss needs of a modality's targets, all [B, T]: int32 ids to be said, and their float32 weights."""
+
+    targets: jax.Array
+    weights: jax.Array
+
+
 class Targets(NamedTuple):
     """All that a decoder needs of a batch: its row, and the modalities in it, in order, with their lengths."""
 

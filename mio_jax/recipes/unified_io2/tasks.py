@@ -7,13 +7,14 @@ codes. Wordings are drawn from `prompts`; captions are lower-cased, as the relea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from mio_jax.config import AddedSet
 from mio_jax.errors import MioError
-from mio_jax.protocols import Segment
+from mio_jax.protocols import Segment, Whole
 from mio_jax.recipes.unified_io2.prompts import clean, prefixed, prompt
 from mio_tokenizers.base import Audio
 
@@ -42,6 +43,21 @@ def pixels(record: Record) -> Segment:
 
 def sound(record: Record) -> Segment:
     return Segment("sound", Audio(_raw(record, "audio").astype(np.float32) / 32767, int(record["raw/audio_rate"])))
+
+
+def whole_text(value: str) -> Segment:
+    """A text of an example that asks for nothing yet: a stage's denoising draws what is shown and what is asked for."""
+    return Segment("whole_text", value)
+
+
+def whole_image(record: Record) -> Segment:
+    """The picture of such an example, with its codes; `Whole(picture, None)` for one that is never to be made."""
+    return Segment("whole_image", Whole(_raw(record, "image"), record["image"]))
+
+
+def whole_audio(record: Record) -> Segment:
+    """The sound of such an example, with its codes."""
+    return Segment("whole_audio", Whole(sound(record).value, record["audio"]))
 
 
 def _raw(record: Record, name: str) -> np.ndarray:
@@ -120,6 +136,19 @@ def continue_text(record: Record, rng: np.random.Generator, style: str) -> Conte
     return [text(prefixed(CONTINUE.format(beginning), "text")), *says(text(rest))]
 
 
+def image_and_caption(record: Record, rng: np.random.Generator, style: str) -> Content:
+    return [whole_image(record), whole_text(clean(record["caption"]))]
+
+
+def sound_and_caption(record: Record, rng: np.random.Generator, style: str) -> Content:
+    return [whole_audio(record), whole_text(record["caption"])]
+
+
+def document(record: Record, rng: np.random.Generator, style: str) -> Content:
+    """Longer ones than a row has room for lose both ends where they are denoised."""
+    return [whole_text(record["text"])]
+
+
 # name -> (record set, formatter, what it teaches, inputs, outputs)
 TASKS: dict[str, tuple[str, Formatter, str, str, str]] = {
     "uio2_openmoji_image_to_text": ("openmoji", image_to_text, "picture -> name", "image", "text"),
@@ -131,6 +160,11 @@ TASKS: dict[str, tuple[str, Formatter, str, str, str]] = {
     "uio2_easy_vqa_shapes_image_to_text": ("easy_vqa", image_to_text, "shape -> its name", "image", "text"),
     "uio2_easy_vqa_shapes_text_to_image": ("easy_vqa", text_to_image, "name -> shape", "text", "image"),
     "uio2_text": ("text", continue_text, "English text and its continuation", "text", "text"),
+    # Of pre-training: each part may be an input or what is to be restored.
+    "uio2_openmoji_pairs": ("openmoji", image_and_caption, "picture and name", "image text", "image text"),
+    "uio2_easy_vqa_shapes_pairs": ("easy_vqa", image_and_caption, "shape and name", "image text", "image text"),
+    "uio2_instruments_pairs": ("instruments", sound_and_caption, "sound and name", "audio text", "audio text"),
+    "uio2_documents": ("text", document, "English text", "text", "text"),
 }
 
 
@@ -139,7 +173,7 @@ def has_caption(record: Record) -> bool:
     return bool(record["caption"])
 
 
-USABLE = {"uio2_easy_vqa_shapes_image_to_text": has_caption, "uio2_easy_vqa_shapes_text_to_image": has_caption}
+USABLE = {name: has_caption for name in TASKS if name.startswith("uio2_easy_vqa_shapes_")}
 
 # Rates are in examples.
 MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
@@ -154,11 +188,23 @@ MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
         ("uio2_instruments_audio_to_text", 2.0),
         ("uio2_text", 0.5),
     ),
+    # For stages with objective "denoising".
+    "uio2_quickstart_pretrain": (
+        ("uio2_openmoji_pairs", 7.0),
+        ("uio2_easy_vqa_shapes_pairs", 4.0),
+        ("uio2_instruments_pairs", 6.0),
+        ("uio2_documents", 1.0),
+    ),
 }
 
 
-def register_tasks(records_dir: str) -> None:
-    """Puts every task and mixture above in the registry, over the records in `records_dir`; idempotent."""
+def register_tasks(records_dir: str, added: Sequence[AddedSet] = ()) -> None:
+    """Puts every task and mixture above, and those of the published mixtures (`mixtures.catalogue`), in the registry.
+
+    Over the records in `records_dir`; `added` are `config.data.added`. Idempotent.
+    """
     from mio_jax.data.registry import add_table
+    from mio_jax.recipes.unified_io2.mixtures.catalogue import register
 
     add_table(TASKS, MIXTURES, USABLE, records_dir)
+    register(records_dir, added)

@@ -124,7 +124,7 @@ def test_a_file_cut_off(params: Params, tmp_path: Path, keep: int) -> None:
 def test_files_that_are_not_weights(params: Params, tmp_path: Path) -> None:
     with pytest.raises(MioError, match=r"cannot read weights .*: No such file or directory"):
         import_params(tmp_path / "absent.safetensors", SPEC)
-    with pytest.raises(MioError, match=r"holds neither model.safetensors nor"):
+    with pytest.raises(MioError, match=r"holds none of model.safetensors, model.safetensors.index.json"):
         import_params(tmp_path, SPEC)
     (tmp_path / SINGLE).write_bytes((20).to_bytes(8, "little") + b"this is not json at all")
     with pytest.raises(MioError, match="its header is not JSON"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,17 +149,17 @@ def test_the_loss_of_packed_rows_is_that_of_their_examples() -> None:
     def build(key: jax.Array) -> Any:
         return RECIPE.build_model(spec, key)
 
-    model = apply(split_model(build)[0], init_params(build, jax.random.key(0)))
+    model = apply(split_model(build)[0], jax.jit(partial(init_params, build))(jax.random.key(0)))
     groups = [
         [sample(1, True, False, "text"), sample(2, False, False, "image"), sample(3, False, True, "text")],
         [sample(4, False, False, "audio"), sample(5, True, False, "image")],
     ]
     made = [ROWS.row(group) for group in groups]
     batch = {name: jnp.asarray(np.stack([row[name] for row in made])) for name in made[0]}
-    packed, packed_sums = RECIPE.loss(model, batch, z_loss=1e-4)
+    packed, packed_sums = jax.jit(partial(RECIPE.loss, z_loss=1e-4))(model, batch)
     media = {name: value for name, value in batch.items() if name.startswith(("inputs/", "targets/"))}
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in media.items()}
-    single, sums = loss_of_examples(model, flat, z_loss=1e-4)
+    single, sums = jax.jit(partial(loss_of_examples, z_loss=1e-4))(model, flat)
     np.testing.assert_allclose(packed, single, rtol=1e-5)
     for name, value in sums.items():
         np.testing.assert_allclose(packed_sums[name], value, rtol=1e-5)
@@ -172,13 +173,14 @@ def test_a_code_is_not_seen_before_it_is_said(kind: str, place: int) -> None:
     def build(key: jax.Array) -> Any:
         return RECIPE.build_model(spec, key)
 
-    model = apply(split_model(build)[0], init_params(build, jax.random.key(0)))
+    model = apply(split_model(build)[0], jax.jit(partial(init_params, build))(jax.random.key(0)))
     row = ROWS.row([sample(4, False, False, "audio"), sample(2, False, False, "image")])
     batch = {k: jnp.asarray(v) for k, v in row.items() if k.startswith(("inputs/", "targets/"))}
     name, example = f"targets/{kind}/codes", ["audio", "image"].index(kind)
     changed = batch | {name: batch[name].at[example, place].add(1)}
     shape, owner = PackedShape(1, *ROWS.budgets[:2]), jnp.zeros(ROWS.budgets[2], jnp.int32)
-    before, after = (packed_hidden(model, b, owner, shape).hidden[kind][example] for b in (batch, changed))
+    run = jax.jit(lambda model, batch: packed_hidden(model, batch, owner, shape).hidden[kind][example])
+    before, after = (run(model, b) for b in (batch, changed))
     np.testing.assert_array_equal(before[: place + 1], after[: place + 1])  # the state that says it included
     assert np.abs(before[place + 1] - after[place + 1]).max() > 0.01
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,9 @@ from PIL import Image
 
 from mio_jax.cli.main import main
 from mio_jax.config_loading import load_config_file
+from mio_jax.data.loader import BatchIterator, make_loader
 from mio_jax.data.prepare import prepare
+from mio_jax.train.run import assemble, corruption
 from mio_tokenizers import load_set
 
 CONFIG = str(Path(__file__).parents[3] / "configs" / "unified_io2" / "quickstart.py")
@@ -30,8 +33,10 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "model.head_dim": 8,
         "model.mlp_dim": 16,
         "model.depth": 1,
+        "stages.pretrain.steps": 2,
+        "stages.pretrain.batch_size": 8,  # a row for each of the eight devices
         "stages.instruction.steps": 2,
-        "stages.instruction.batch_size": 8,  # a row for each of the eight devices
+        "stages.instruction.batch_size": 8,
         "eval.examples": 4,
         "eval.candidates": 3,
         "eval.report_examples": 1,
@@ -44,9 +49,11 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_it_trains_is_scored_and_answers(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *words]) == 0
     run = Path(next(w.split("=")[1] for w in words if "run_dir" in w))
-    rows = [json.loads(line) for line in next(run.glob("stages/*/metrics.jsonl")).read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2]
-    assert all(math.isfinite(row["loss"]) and 0.5 < row["packing_fill"] <= 1 for row in rows)
+    for stage in ("00_pretrain", "01_instruction"):
+        rows = [json.loads(line) for line in (run / "stages" / stage / "metrics.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in rows] == [1, 2]
+        assert all(math.isfinite(row["loss"]) and 0.5 < row["packing_fill"] <= 1 for row in rows)
+        assert {"loss/text", "loss/image", "loss/audio"} <= rows[0].keys()
 
     chosen = "image->text"
     assert main(["eval", "--run", str(run), "--directions", chosen]) == 0
@@ -68,8 +75,33 @@ def test_it_trains_is_scored_and_answers(words: list[str], tmp_path: Path, capsy
     assert "an answer of audio has 100 tokens, more than max_new_tokens, 64" in capsys.readouterr().err
 
 
+def test_a_denoising_stage_goes_on_exactly_where_it_was_left(words: list[str]) -> None:
+    config = load_config_file(CONFIG, [w.removeprefix("--config.") for w in words[2:]])
+    parts, stage = assemble(config), config.stages[0]
+    parts.recipe.register_tasks(config.data.records_dir)
+    encode = functools.partial(parts.recipe.encode, tokenizers=parts.tokenizers, space=parts.space)
+
+    def loader(seed: int) -> BatchIterator:
+        formats = {"row_format": parts.recipe.rows(config), "corrupt": corruption(config, stage, parts)}
+        return make_loader(config, stage, encode, seed=seed, mine=[0, 3], **formats)
+
+    first, second, other = loader(5), loader(5), loader(6)
+    next(first)
+    second.set_state(json.loads(json.dumps(first.get_state())))
+    for _ in range(2):
+        one, two = next(first), next(second)
+        assert all(np.array_equal(one[name], two[name]) for name in one)
+    assert not np.array_equal(next(other)["inputs/text/tokens"], one["inputs/text/tokens"])
+    assert one["targets/image/task_mask"].any()
+    for iterator in (first, second, other):
+        iterator.close()
+
+
 def test_its_tasks_can_be_shown(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "show", "uio2_instruments_audio_to_text", *words, "--n", "1", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert "tokens; those marked * carry loss" in shown
     assert len(list(tmp_path.glob("*.wav"))) == 1
+    assert main(["data", "show", "uio2_openmoji_pairs", *words, "--n", "1", "--out", str(tmp_path)]) == 0
+    assert "whole_text" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("*.png"))) == 1

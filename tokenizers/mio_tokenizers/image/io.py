@@ -37,8 +37,10 @@ def read_image(path: str | Path) -> np.ndarray:
         raise MioError(f"{path} is a folder, not a picture") from None
     except UnidentifiedImageError:
         raise MioError(f"{path} is not a picture in a known format (PNG, JPEG, WebP, GIF, BMP, ...)") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # before anything is decoded
+        raise MioError(f"{path} has too many pixels; scale it below {MAX_PIXELS} pixels first") from None
     # Pillow's decoders raise all of these on damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise MioError(f"{path} is damaged or cannot be read as a picture: {error}") from error
 
 

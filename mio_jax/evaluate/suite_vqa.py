@@ -1,0 +1,60 @@
+"""VQA v2 from a folder laid out as its site publishes it: questions and ten answers each about COCO's pictures."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from mio_jax.errors import MioError
+from mio_jax.evaluate.functions import function
+from mio_jax.evaluate.suites import Data, Item, Suite, SuiteTask, register
+from mio_jax.task_protocol import TaskInputs
+from mio_tokenizers.image.io import read_image
+
+LAYOUT = """\
+FOLDER/
+  v2_OpenEnded_mscoco_val2014_questions.json   v2_mscoco_val2014_annotations.json
+  val2014/COCO_val2014_000000000042.jpg ..."""
+PART = "val2014"
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MioError(f"vqav2: there is no {path}; the folder must be laid out as VQA v2 is published") from None
+    except (OSError, ValueError) as error:
+        raise MioError(f"vqav2: {path} cannot be read ({error}); fetch it again") from error
+
+
+def _inputs(pictures: Path, name: str, question: str) -> TaskInputs:
+    return TaskInputs(text=question, image=read_image(pictures / name))
+
+
+def open_vqav2(data: Data) -> list[SuiteTask]:
+    """Questions of val2014 (or `--subset train2014`). Raises MioError on files that are not VQA's."""
+    part = data.subset or PART
+    asked = _json(data.folder / f"v2_OpenEnded_mscoco_{part}_questions.json")
+    told = _json(data.folder / f"v2_mscoco_{part}_annotations.json")
+    try:
+        answers = {one["question_id"]: [a["answer"] for a in one["answers"]] for one in told["annotations"]}
+        items = [
+            Item(
+                str(one["question_id"]),
+                "vqa",
+                functools.partial(
+                    _inputs, data.folder / part, f"COCO_{part}_{one['image_id']:012d}.jpg", one["question"]
+                ),
+                functools.partial(answers.get, one["question_id"]) if one["question_id"] in answers else None,
+            )
+            for one in asked["questions"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MioError(f"vqav2: the files of {part} in {data.folder} are not VQA v2's ({error!r})") from error
+    protocol = "VQA normalisation 2, leave-one-out over the annotators"
+    return [SuiteTask("vqa", items, lambda answer: answer.text, (function("vqa"),), protocol)]
+
+
+VQAV2 = register(Suite("vqav2", "VQA v2: short answers about COCO's pictures", LAYOUT, ("vqa",), open_vqav2))

@@ -1,0 +1,46 @@
+"""Kinds of pre-training: whole examples, in which the denoising objective picks what is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mio_jax.protocols import Segment, Whole
+from mio_jax.recipes.unified_io2.kinds.parts import Kind, drawn, field, frames, has, heard, raw
+from mio_jax.recipes.unified_io2.tasks import Content, Record, document, whole_image, whole_text
+
+
+def pair(record: Record, rng: np.random.Generator, style: str) -> Content:
+    return [whole_image(record), whole_text(drawn(field(record, "captions"), rng))]
+
+
+def seen_pair(record: Record, rng: np.random.Generator, style: str) -> Content:
+    """The picture may be shown and left out, and is never made."""
+    picture = Segment("whole_image", Whole(raw(record, "image"), None))
+    return [picture, whole_text(drawn(field(record, "captions"), rng))]
+
+
+def sound_pair(record: Record, rng: np.random.Generator, style: str) -> Content:
+    """Words of a sound, which is shown in segments. It is not made: one segment of many has no words of its own."""
+    return [*heard(record), whole_text(", ".join(field(record, "tags")))]
+
+
+def video_pair(record: Record, rng: np.random.Generator, style: str) -> Content:
+    return [*frames(record), whole_text(drawn(field(record, "captions"), rng))]
+
+
+def interleaved(record: Record, rng: np.random.Generator, style: str) -> Content:
+    """Several pictures, each marked where its caption stands (specification, section 14.2)."""
+    captions = field(record, "captions")
+    marks = [*(f"<image_history_{k}>" for k in range(1, len(captions))), "<image_input>"]
+    said = " ".join(f"{mark} {caption}" for mark, caption in zip(marks, captions, strict=True))
+    return [*frames(record), whole_text(said)]
+
+
+KINDS: dict[str, Kind] = {
+    "document": Kind(document, "a text, denoised", "text", "text", has("text")),
+    "pair": Kind(pair, "picture and text, denoised", "image text", "image text", has("captions")),
+    "seen_pair": Kind(seen_pair, "the text of a picture, denoised", "image text", "text", has("captions")),
+    "sound_pair": Kind(sound_pair, "the tags of a sound, denoised", "audio text", "text", has("tags")),
+    "video_pair": Kind(video_pair, "the text of a video, denoised", "image text", "text", has("captions")),
+    "interleaved": Kind(interleaved, "texts among pictures, denoised", "image text", "text", has("captions")),
+}

@@ -1,0 +1,26 @@
+"""Small made-up folders in the layouts of published sets: `make(set, folder)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mio_jax.data.sources import FOLDER_SOURCES, folder_name
+from tests.data.made_sets import boxes, media, pictures, rows, words
+
+MAKERS: dict[str, Callable[[Path], None]] = {  # by the name of the folder, which several sets may share
+    **boxes.MAKERS,
+    **media.MAKERS,
+    **pictures.MAKERS,
+    **rows.MAKERS,
+    **words.MAKERS,
+}
+
+
+def make(name: str, raw_dir: Path) -> Path:
+    """Makes the folder of a set in `raw_dir` and returns it."""
+    folder = raw_dir / folder_name(FOLDER_SOURCES[name], name)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        MAKERS[folder.name](folder)
+    return folder
