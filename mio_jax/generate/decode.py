@@ -58,9 +58,9 @@ class State(NamedTuple):
 
 def prefill(model: Any, prompts: Prompts, cache_length: int) -> tuple[jax.Array, KVCache]:
     """Runs the prompts through the model -> (states of the last place [B, dim], cache of `cache_length` slots)."""
-    cache = model.init_cache(prompts.tokens.shape[0], cache_length)
+    cache = model.init_cache(*prompts.tokens.shape)  # no slots of later tokens, which attention would go through
     hidden, cache = model.extend(prompts.tokens, prompts.positions, prompts.valid, cache)
-    return hidden[:, -1], cache
+    return hidden[:, -1], cache.grown(cache_length)
 
 
 def _take(state: State, inputs: Inputs, plan: Plan, logits: jax.Array) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from mio_jax.nn.fused_attention import cudnn_attention, cudnn_serves, splash_att
 from mio_jax.nn.remat import ATTENTION
 from mio_jax.nn.ring_attention import ring_attention, ring_size
 
+FEW_QUERIES = 8  # of a row and kv head
 BACKENDS = ("auto", "xla", "chunked", "ring", "cudnn", "splash")
 
 
@@ -166,7 +168,13 @@ def cached_attention(q: jax.Array, keys: jax.Array, values: jax.Array, allowed: 
     q = (q * head_dim**-0.5).reshape(batch, n, kv_heads, -1, head_dim).transpose(0, 2, 3, 1, 4)
     q = q.reshape(batch, kv_heads, -1, head_dim)
     heads_first = ((0, 1), (0, 1))
-    scores = jax.lax.dot_general(q, keys, (((3,), (3,)), heads_first), preferred_element_type=jnp.float32)
+    product = partial(jax.lax.dot_general, dimension_numbers=(((3,), (3,)), heads_first))
+    if platform() == "cpu" and 1 < q.shape[2] <= FEW_QUERIES:
+        # With the keys as its first factor the product reads them in order; as its second it would turn them first. The
+        # barrier keeps XLA from swapping the factors back.
+        scores = jax.lax.optimization_barrier(product(keys, q, preferred_element_type=jnp.float32)).swapaxes(2, 3)
+    else:
+        scores = product(q, keys, preferred_element_type=jnp.float32)
     scores = scores.reshape(batch, kv_heads, -1, n, length)
     scores = jnp.where(allowed[:, None, None], scores, NEG)
     p = jnp.exp(scores - scores.max(axis=-1, keepdims=True))

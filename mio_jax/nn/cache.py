@@ -30,6 +30,12 @@ class KVCache(NamedTuple):
         k, v = (tuple(jnp.zeros((batch, kv_heads, length, head_dim), dtype) for _ in range(depth)) for _ in "kv")
         return cls(k, v, jnp.zeros((batch, length), bool), jnp.zeros((), jnp.int32))
 
+    def grown(self, length: int) -> KVCache:
+        """The cache with `length` slots, the new ones free."""
+        more = (0, length - self.length)
+        k, v = (tuple(jnp.pad(x, ((0, 0), (0, 0), more, (0, 0))) for x in layers) for layers in (self.k, self.v))
+        return KVCache(k, v, jnp.pad(self.valid, ((0, 0), more)), self.index)
+
     def take(self, rows: jax.Array) -> KVCache:
         """The cache of int32 `rows` [n] of this one; a row may be taken more than once."""
         k, v = (tuple(layer[rows] for layer in layers) for layers in (self.k, self.v))

@@ -15,7 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS, MaskSpec, attention
 from mio_jax.nn.base import Module, Param, constrain, param, zeros
-from mio_jax.nn.linear import linear, swiglu
+from mio_jax.nn.linear import linear, swiglu, turned_linear
 from mio_jax.nn.norms import LayerNorm, RMSNorm, unit_norm
 from mio_jax.nn.remat import PROJECTIONS
 from mio_jax.nn.rotary import rotate
@@ -141,9 +141,24 @@ class Attention(Module):
         if spec.qk == "cosine":
             self.logit_scale = Param(jnp.full((h,), jnp.log(FIRST_COSINE_SCALE)), axes=("norm",))
         self.spec = spec
+        self.arranged = False
+
+    def arrange(self, *, join: bool) -> None:
+        """Lays the weights out as a CPU decodes fastest with them: `out` turned, and with `join` those of queries, keys
+        and values in one. `project` and `merge` then compute the same."""
+        if self.arranged:
+            return
+        self.arranged = True
+        self.out = Param(self.out[...].transpose(2, 0, 1), axes=("embed", self.spec.heads_axis, "kv"))
+        if join:
+            parts = [w[...] for w in (self.query, self.key, self.value)]
+            self.joined = Param(jnp.concatenate(parts, axis=1), axes=("embed", None, "kv"))
+            del self.query, self.key, self.value
 
     def _heads(self, x: jax.Array, weight: Param, name: str) -> jax.Array:
-        y = linear(x, weight[...], quantize=self.spec.quantize)
+        return self._biased(linear(x, weight[...], quantize=self.spec.quantize), name)
+
+    def _biased(self, y: jax.Array, name: str) -> jax.Array:
         if self.spec.bias:
             y = y + getattr(self, f"{name}_bias")[...].reshape(y.shape[-2:]).astype(y.dtype)
         return checkpoint_name(y, PROJECTIONS)
@@ -153,7 +168,9 @@ class Attention(Module):
 
     def queries(self, x: jax.Array, angles: Angles | None) -> jax.Array:
         """[B, T, D] -> [B, T, H, K], ready for a product with keys that is then scaled by 1 / sqrt(K)."""
-        q = self._heads(x, self.query, "query")
+        return self._finish_queries(self._heads(x, self.query, "query"), angles)
+
+    def _finish_queries(self, q: jax.Array, angles: Angles | None) -> jax.Array:
         q = constrain(q, "batch", "length", self.spec.heads_axis, "kv")
         if self.spec.qk == "rms":
             q = self.query_norm(q)
@@ -165,17 +182,28 @@ class Attention(Module):
     def keys_values(self, x: jax.Array, angles: Angles | None) -> tuple[jax.Array, jax.Array]:
         """[B, S, D or context] -> keys and values, [B, S, kv_heads, K]."""
         k, v = self._heads(x, self.key, "key"), self._heads(x, self.value, "value")
+        return self._finish_keys(k, angles), v
+
+    def _finish_keys(self, k: jax.Array, angles: Angles | None) -> jax.Array:
         if self.spec.qk == "rms":
             k = self.key_norm(k)
-        return self._turn(unit_norm(k) if self.spec.qk == "cosine" else k, angles), v
+        return self._turn(unit_norm(k) if self.spec.qk == "cosine" else k, angles)
 
     def project(self, x: jax.Array, angles: Angles | None) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries, keys and values of one row."""
-        return (self.queries(x, angles), *self.keys_values(x, angles))
+        if not hasattr(self, "joined"):
+            return (self.queries(x, angles), *self.keys_values(x, angles))
+        h, g = self.spec.heads, self.spec.kv_heads
+        parts = jnp.split(linear(x, self.joined[...]), (h, h + g), axis=2)
+        q, k, v = (self._biased(y, name) for y, name in zip(parts, ("query", "key", "value"), strict=True))
+        return self._finish_queries(q, angles), self._finish_keys(k, angles), v
 
     def merge(self, x: jax.Array) -> jax.Array:
         """Heads [B, T, H, K] -> [B, T, D]."""
-        y = checkpoint_name(linear(x, self.out[...], inputs=2, quantize=self.spec.quantize), PROJECTIONS)
+        if self.arranged:
+            y = turned_linear(x, self.out[...], inputs=2)
+        else:
+            y = checkpoint_name(linear(x, self.out[...], inputs=2, quantize=self.spec.quantize), PROJECTIONS)
         return y + self.out_bias[...].astype(y.dtype) if self.spec.bias else y
 
     def __call__(
@@ -186,9 +214,12 @@ class Attention(Module):
         context: Context | None = None,
     ) -> jax.Array:
         """[B, T, D] -> [B, T, D]: attention to `context`, or to the row itself under the spec's causal rule."""
-        q = self.queries(x, row.angles)
         other = row if context is None else context.row
-        k, v = self.keys_values(x if context is None else context.states, other.angles)
+        if context is None:
+            q, k, v = self.project(x, row.angles)
+        else:
+            q = self.queries(x, row.angles)
+            k, v = self.keys_values(context.states, other.angles)
         segments = row.segments if context is None or context.seen_by is None else context.seen_by
         if other.segments is None:
             segments = None
@@ -217,8 +248,16 @@ class SwiGLU(Module):
         self.up = param(u, (spec.dim, spec.mlp_dim), ("embed", "mlp"), spec.std(spec.dim), cut)
         self.down = param(d, (spec.mlp_dim, spec.dim), ("mlp", "embed"), spec.std(spec.mlp_dim, last=True), cut)
         self.quantize = spec.quantize
+        self.arranged = False
+
+    def arrange(self) -> None:
+        """Lays the weights out as a CPU decodes fastest with them."""
+        if not self.arranged:
+            self.down, self.arranged = Param(self.down[...].T, axes=("embed", "mlp")), True
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        if self.arranged:
+            return turned_linear(jax.nn.silu(linear(x, self.gate[...])) * linear(x, self.up[...]), self.down[...])
         return swiglu(x, self.gate[...], self.up[...], self.down[...], self.quantize)
 
 
@@ -233,13 +272,22 @@ class MLP(Module):
         if spec.bias:
             self.up_bias, self.down_bias = zeros((spec.mlp_dim,), ("mlp",)), zeros((spec.dim,), ("norm",))
         self.spec = spec
+        self.arranged = False
+
+    def arrange(self) -> None:
+        """Lays the weights out as a CPU decodes fastest with them."""
+        if not self.arranged:
+            self.down, self.arranged = Param(self.down[...].T, axes=("embed", "mlp")), True
 
     def __call__(self, x: jax.Array) -> jax.Array:
         h = linear(x, self.up[...], quantize=self.spec.quantize)
         if self.spec.bias:
             h = h + self.up_bias[...].astype(h.dtype)
         h = activation(self.spec.mlp, checkpoint_name(constrain(h, "batch", "length", "mlp"), PROJECTIONS))
-        y = linear(h, self.down[...], quantize=self.spec.quantize)
+        if self.arranged:
+            y = turned_linear(h, self.down[...])
+        else:
+            y = linear(h, self.down[...], quantize=self.spec.quantize)
         return y + self.down_bias[...].astype(y.dtype) if self.spec.bias else y
 
 

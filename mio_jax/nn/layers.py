@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from mio_jax.nn.attention import cached_attention
-from mio_jax.nn.base import Module, constrain
+from mio_jax.nn.base import List, Module, constrain, platform
 from mio_jax.nn.layer_parts import MLP, Angles, Attention, Context, LayerSpec, Row, SwiGLU, make_norm
+from mio_jax.nn.low_rank import Adapted
 from mio_jax.nn.remat import remat
 
 
@@ -48,6 +49,20 @@ class Layer(Module):
         self.mlp_norm = make_norm(spec)
         self.mlp = SwiGLU(spec, m) if spec.mlp == "swiglu" else MLP(spec, m)
         self.spec = spec
+
+    @property
+    def adapted(self) -> bool:
+        """Whether a kernel has a low-rank adapter."""
+        parts = [part for part in vars(self).values() if isinstance(part, Module)]
+        return any(isinstance(kernel, Adapted) for part in parts for kernel in vars(part).values())
+
+    def arrange(self) -> None:
+        """Lays the weights out for decoding on a CPU; calls compute the same."""
+        if self.spec.self_attention:
+            self.attention.arrange(join=True)
+        if self.spec.context:
+            self.cross.arrange(join=False)
+        self.mlp.arrange()
 
     def feed_forward(self, x: jax.Array) -> jax.Array:
         return constrain(x + self.mlp(self.mlp_norm(x)), "batch", "length", "act_embed")
@@ -147,6 +162,16 @@ def unstack(layers: Layer | Sequence[Layer]) -> Sequence[Layer]:
     if not isinstance(layers, Layer):
         return layers
     return [jax.tree.map(lambda w, i=i: w[i], layers) for i in range(layers.spec.depth)]
+
+
+def apart(layers: Layer | Sequence[Layer]) -> List:
+    """The layers of a stack one by one, arranged for many calls of `extend`."""
+    each = [jax.tree.map(lambda w: w, layer) for layer in unstack(layers)]
+    for layer in each:
+        # Weights of quantized products are scaled by column, and adapted ones are not arrays: those stay as they are.
+        if platform() == "cpu" and layer.spec.quantize == "none" and not layer.adapted:
+            layer.arrange()
+    return List(each)
 
 
 def remember(layers: Sequence[Layer], context: Context) -> tuple[Remembered, ...]:

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from mio_jax.config import QUANTIZE
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS
-from mio_jax.nn.base import List, Module, Param, constrain, param, platform
+from mio_jax.nn.base import Module, Param, constrain, param, platform
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.layer_parts import LayerSpec, Row
-from mio_jax.nn.layers import Layer, make_layers, run_layers, unstack
+from mio_jax.nn.layers import Layer, apart, make_layers, run_layers, unstack
 from mio_jax.nn.norms import RMSNorm
 from mio_jax.nn.remat import REMAT_POLICIES
 from mio_jax.nn.rotary import rotary_angles
@@ -166,7 +166,7 @@ class Decoder(Module):
     def for_decoding(self) -> Decoder:
         """The same model arranged for many calls of `extend`: its layers apart, its weights in the compute dtype."""
         model = jax.tree.map(lambda w: w.astype(self.spec.dtype), self)
-        model.layers = List(unstack(model.layers))
+        model.layers = apart(model.layers)
         if platform() == "cpu" and not self.spec.tie_embeddings:
             model.head, model.head_turned = Param(model.head[...].T, axes=("embed", "vocab")), True
         return model

@@ -15,8 +15,8 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import Module
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.encoder_decoder import CrossDecoder, Embedded, Encoder, join
-from mio_jax.nn.layer_parts import LayerSpec
-from mio_jax.nn.layers import Patterns
+from mio_jax.nn.layer_parts import Context, LayerSpec, Row
+from mio_jax.nn.layers import Layer, Patterns, apart, make_layers, run_layers
 from mio_jax.nn.rotary import grid_angles, rotary_angles
 
 DIM, HEADS, KV = 16, 2, 8
@@ -155,6 +155,24 @@ def test_every_setting_learns_with_every_parameter(settings: dict[str, Any]) -> 
         name = jax.tree_util.keystr(path)
         if "key_bias" not in name:  # it moves all scores of a query alike
             assert np.abs(np.asarray(x)).max() > 1e-6, name
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, {"qk": "rms", "kv_heads": 1}])
+def test_layers_arranged_for_decoding_compute_the_same(settings: dict[str, Any]) -> None:
+    spec = dataclasses.replace(CROSS, **{"qk": "plain", **settings})
+    layers = jax.jit(lambda key: jax.tree.map(jnp.cos, make_layers(spec, key)))(jax.random.key(2))  # no bias is 0
+    targets, inputs = row(5, 1), row(6, 2)
+    context = Context(inputs.states, Row(inputs.angles))
+
+    def one_by_one(layers: Layer) -> jax.Array:
+        x = targets.states
+        for layer in apart(layers):
+            assert all(part.arranged for part in (layer.attention, layer.cross, layer.mlp))  # on a CPU
+            x = layer(x, Row(targets.angles), context=context)
+        return x
+
+    whole = jax.jit(lambda layers: run_layers(layers, targets.states, Row(targets.angles), context=context))(layers)
+    np.testing.assert_allclose(jax.jit(one_by_one)(layers), whole, rtol=1e-5, atol=1e-5 * np.abs(whole).max())
 
 
 def test_angles_of_a_grid() -> None:

@@ -59,6 +59,21 @@ def test_a_cache_filled_in_pieces_gives_the_states_of_the_whole_row() -> None:
     assert np.array_equal(np.asarray(cache.valid).sum(axis=1), [LENGTH, LENGTH])
 
 
+def test_arranged_for_decoding_and_with_a_cache_that_grows_it_has_the_same_states() -> None:
+    model = model_of(SPEC)
+    decoding = jax.jit(lambda model: model.for_decoding())(model)
+    cache = decoding.init_cache(2, 4)
+    pieces = []
+    for start, stop in ((0, 4), (4, 5), (5, 9)):
+        tokens, positions = TOKENS[:, start:stop], PLACES[:, start:stop]
+        states, cache = extend(decoding, tokens, positions, np.ones(tokens.shape, bool), cache)
+        pieces.append(states)
+        cache = cache.grown(LENGTH + 4)
+    whole = hidden(model, TOKENS, PLACES, None)
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), whole, atol=2e-5)
+    assert np.array_equal(np.asarray(cache.valid).sum(axis=1), [LENGTH, LENGTH])
+
+
 def test_left_padding_changes_nothing_for_the_tokens() -> None:
     model = model_of(SPEC)
     valid = np.asarray([[False] * 3 + [True] * (LENGTH - 3), [True] * LENGTH])

@@ -15,7 +15,7 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import List, Module, Param
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.encoder_decoder import Embedded
-from mio_jax.nn.layers import Remembered, unstack
+from mio_jax.nn.layers import Remembered, apart
 from mio_jax.recipes.unified_io2.inputs import Batch
 from mio_jax.recipes.unified_io2.model import UnifiedIO2
 from mio_jax.recipes.unified_io2.positions import code_angles, text_angles
@@ -93,7 +93,7 @@ class TargetDecoder(Module):
         dtype = self.sizes.dtype
         model: TargetDecoder = jax.tree.map(lambda w: w, self)
         decoder: Any = jax.tree.map(lambda w: w.astype(dtype), self.decoder)
-        decoder.layers = List(unstack(decoder.layers))
+        decoder.layers = apart(decoder.layers)
         model.decoder = decoder
         return model
 
