@@ -5,7 +5,7 @@ Command:   mio data prepare --config configs/unified_io2/quickstart.py
            mio eval --run runs/unified_io2 && mio report --run runs/unified_io2
 Hardware:  2 CPU cores, no GPU
 Data:      OpenMoji pictures, captions and masks; re-pitched instrument recordings; easy-VQA; Python's documentation
-Result:    it trains and answers on two cores (3 M parameters); docs/unified_io2.md has what was measured
+Result:    5 of 7 directions beat their shuffled control by 5 to 13 standard errors; docs/unified_io2.md
 
 Stage `pretrain` is the multimodal mixture of denoisers with the dynamic mask: pictures with their captions, sounds with
 their names, and documents, of which one part is hidden in part or wholly. Stage `instruction` asks for something.
@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
                 ),
                 StageConfig(
                     "instruction",
-                    steps=700,
+                    steps=1100,
                     mixture="uio2_all",
                     batch_size=8,
                     style="chat",
