@@ -95,7 +95,7 @@ def shares(placement: Placement, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     height, width = placement.source
     clipped = np.clip(np.asarray(boxes, np.float32).reshape(-1, 4), 0, [height, width, height, width])
-    there = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    there: np.ndarray = np.all(clipped[:, 2:] > clipped[:, :2], axis=1)
     moved, kept = placement.boxes(clipped[there])
     there[there] = kept
     return moved / np.float32(FULL.image), there
