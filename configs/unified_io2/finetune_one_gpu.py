@@ -1,7 +1,7 @@
 """Unified-IO 2 XL fine-tuned on one GPU of 80 GB: everything but the frozen encoders of pictures and sounds.
 
 Command:   mio train --config configs/unified_io2/finetune_one_gpu.py --config.start_from=weights/unified_io2/xl
-Hardware:  one GPU of 80 GB; float32 parameters, gradients and momentum are 40 GB (counted, not run)
+Hardware:  one GPU of 80 GB; float32 parameters, gradients and momentum are 36 GB (counted, not run)
 Data:      uio2_all, the quickstart's sets; yours: --config.stages.finetune.mixture=NAME
 Result:    not trained here
 
