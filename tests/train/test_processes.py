@@ -89,7 +89,7 @@ def wait_for(condition: Any, group: Group, config: RunConfig) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize(("victim", "then"), [(1, 1), (0, 4)])
+@pytest.mark.parametrize(("victim", "then"), [(1, 1), pytest.param(0, 4, marks=pytest.mark.slow)])
 def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_with_another_number(
     group: Group, alone: RunConfig, records_dir: Path, tmp_path: Path, victim: int, then: int
 ) -> None:
