@@ -349,7 +349,9 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class AddedSet:
-    """A set of the user's own in a mixture of the recipe's, or in a new one: one class, one line; docs/own_data_set.md.
+    """A set of the user's own in a mixture of the recipe's, or in a new one: one class and one line.
+
+    docs/tutorial_add_a_dataset.md shows it.
 
     `source` names its reader: "module:Class" or "folder/file.py:Class". `kinds` are kinds of task that the recipe has.
     `rate` counts beside the mixture's own, whose published ones are per cent.

@@ -26,17 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--recipe", metavar="NAME", help="run only this recipe's rows: unified-io-2, mio, 4m or mico")
 
 
-LONG = (
-    "tests/train/",
-    "tests/recipes/",
-    "tests/tokenizers/",
-)  # begun first, so that no worker waits for them at the end
+# Begun first, so that no worker waits for them at the end.
+LONG = ("tests/train/", "tests/recipes/", "tests/tokenizers/")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole on one worker (`--dist loadgroup`): what they set up and compile is done once."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))

@@ -9,6 +9,7 @@ FlanV2         FOLDER/flan_zs_opt_train.jsonl.gz and t0_, niv2_, cot_, dialog_..
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,8 +29,9 @@ class Instructions(FolderSource):
 
     media = ()
 
+    @abc.abstractmethod
     def asked(self) -> Iterable[Asked]:
-        raise NotImplementedError
+        """Every instruction of the set, in the order of its file."""
 
     def items(self, split: str) -> Sequence[Any]:
         whole = [(n, one) for n, one in enumerate(self.asked()) if one.instruction.strip() and one.response.strip()]
