@@ -54,6 +54,7 @@ def train(config: RunConfig, profile: Steps | None = None) -> None:
     """
     began = time.monotonic()
     config = config.with_steps()
+    parts = assemble(config)  # before there is a folder: what is not at hand leaves none behind
     with open_run(config) as run_dir:
         reached = [latest_step(checkpoint_dir(config, i)) for i in range(len(config.stages))]
         meet("mio_jax: every process has seen the checkpoints")  # before one of them makes a folder
@@ -63,7 +64,6 @@ def train(config: RunConfig, profile: Steps | None = None) -> None:
         if first is None:
             say(f"run {run_dir} is finished: {len(config.stages)} stages, {total} steps")
             return
-        parts = assemble(config)
         check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=jax.process_index() == 0)
         mesh = make_mesh(config.mesh)
         with jax.set_mesh(mesh), StopRequest() as stop:

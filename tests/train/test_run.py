@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from mio_jax.cli.main import main
-from mio_jax.config import MeshConfig, RunConfig
+from mio_jax.config import MeshConfig, RunConfig, TokenizersConfig
 from mio_jax.errors import MioError
 from mio_jax.nn.base import apply
 from mio_jax.parallel import make_mesh
-from mio_jax.train import load_run, restore_params
+from mio_jax.train import load_run, restore_params, train
 from mio_jax.train.run_dir import checkpoint_dir
 from tests.train import tiny
 
@@ -166,3 +166,10 @@ def test_a_run_is_read_with_its_moving_average_where_it_keeps_one(finished: RunC
     jax.tree.map(np.testing.assert_array_equal, last, restore_params(finished.run_dir, "interleaved", ema=False))
     with pytest.raises(MioError, match=r"stage 'interleaved' of .* keeps no moving average"):
         load_run(finished.run_dir, stage="interleaved", ema=True)
+
+
+def test_what_is_not_at_hand_leaves_no_folder(tmp_path: Path, records_dir: Path) -> None:
+    given = tiny.config(tmp_path / "run", records_dir)
+    with pytest.raises(MioError, match=r"there is no tokenizer file nowhere\.model"):
+        train(given.replace(tokenizers=TokenizersConfig(text="nowhere.model")))
+    assert not (tmp_path / "run").exists()
