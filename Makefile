@@ -21,7 +21,7 @@ quickstart: ## real data, a tiny MIO trained, media generated, runs/quickstart/r
 
 test: ## every test but the slow ones (PYTEST_ARGS="-k config", WORKERS=4)
 	@scripts/bootstrap.sh dev
-	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 chaos: ## random SIGKILLs over a tiny run, then compared with an unbroken one (ARGS="--kills 50 --processes 2 --seed 3")
 	@scripts/bootstrap.sh dev
