@@ -117,6 +117,7 @@ class TokenizersConfig:
     image: str = "bundled:image_vq_tiny"
     audio: str = "bundled:audio_rvq_tiny"
     sentinels: int = 0  # ids at the end of a joint vocabulary that stages with objective "denoising" need
+    added_tokens: str = ""  # a checkpoint's list (its folder, or the file) that has the order of code blocks
 
     def __post_init__(self) -> None:
         require(

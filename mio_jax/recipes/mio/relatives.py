@@ -20,8 +20,8 @@ from mio_jax.errors import MioError
 class Medium(NamedTuple):
     """How one medium's codes are written: `open`, a token a code, `close`.
 
-    `layers` of equal size are numbered one behind another. `frame_major`: all layers of the first frame come first, then
-    those of the second; otherwise all frames of the first layer do. `length`: codes that every one has, 0: any number.
+    `layers` of equal size are numbered one behind another. `frame_major`: all layers of the first frame come first,
+    then those of the second; otherwise all frames of the first layer. `length`: codes of every one, 0: any number.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Relative:
     """A family of models.
 
     Attributes:
-      added: what was added to the text vocabulary, in its order: a token as it is, or the name of a medium for its codes.
+      added: what was added to the text vocabulary, in order: a token as it is, or a medium's name for its codes.
       begin, end, pad: special tokens of the text vocabulary; `text_specials` has their ids.
     """
 
@@ -159,7 +159,9 @@ def parse_media_string(medium: Medium, string: str) -> np.ndarray:
     found = re.findall(block.token_pattern, body)
     codes = [block.code_of(token) for token in found]
     if "".join(found) != body or None in codes or not codes or len(codes) % medium.layers:
-        raise MioError(f"{string[:40]!r} is no whole {medium.name} of {medium.layers} layers of codes below {medium.codes}")
+        raise MioError(
+            f"{string[:40]!r} is no whole {medium.name} of {medium.layers} layers of codes below {medium.codes}"
+        )
     numbers = np.asarray(codes, np.int64)
     grid = numbers.reshape(-1, medium.layers).T if medium.frame_major else numbers.reshape(medium.layers, -1)
     codes_of = grid - medium.per_layer * np.arange(medium.layers)[:, None]
@@ -200,7 +202,9 @@ def relative_space(relative: Relative, table: Mapping[str, int]) -> TokenSpace:
             found = table.get(form.format(number), -1)
             if found != ids[name] + number or found < 0:
                 where = f"at id {found}" if found >= 0 else "missing"
-                raise MioError(f"the added-token table's {name} codes are no run of ids: {form.format(number)} is {where}")
+                raise MioError(
+                    f"the added-token table's {name} codes are no run of ids: {form.format(number)} is {where}"
+                )
     return _space(relative, ids)
 
 
@@ -223,7 +227,9 @@ def _space(relative: Relative, ids: Mapping[str, int]) -> TokenSpace:
         name=relative.name,
         blocks=tuple(sorted(blocks, key=lambda block: block.start)),
         specials=specials,
-        spans=tuple(Span(one.modality, one.name, known[one.open], known[one.close], one.length) for one in relative.media),
+        spans=tuple(
+            Span(one.modality, one.name, known[one.open], known[one.close], one.length) for one in relative.media
+        ),
         bos=known[relative.begin],
         eos=known[relative.end],
         pad=known[relative.pad],
