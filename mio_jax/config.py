@@ -172,9 +172,14 @@ class GroupConfig:
     pattern: str = ""
     rate: float = 1.0  # times the learning rate
     frozen: bool = False  # never updated; no gradient, no optimizer state
+    from_row: int = 0  # of tables of the vocabulary: ids below this one keep their rows as they are
 
     def __post_init__(self) -> None:
         require(bool(self.pattern), "an optimizer group has no pattern: give a path such as layers/mlp/* or embed")
+        require(
+            self.from_row >= 0 and not (self.frozen and self.from_row),
+            f"optimizer group {self.pattern!r}: from_row is {self.from_row}; it must be 0 or more (0 if frozen)",
+        )
         require(
             self.rate > 0, f"optimizer group {self.pattern!r}: rate is {self.rate}; it must be positive (or frozen)"
         )
