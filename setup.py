@@ -73,6 +73,7 @@ EXTRAS = {
     "eval": ["pycocoevalcap>=1.2,<2", "pycocotools>=2.0.10,<3"],  # captions (with Java) and detection
     "beam": ["apache-beam>=2.70,<3"],
     "video": ["av>=14,<17"],
+    "language": ["py3langid>=0.3,<0.5"],  # which language a text is in, for data.filters
     "serve": ["starlette>=0.47,<1", "uvicorn>=0.35,<1"],
     "wandb": ["wandb>=0.22,<1"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],

@@ -208,7 +208,8 @@ def test_unreadable_sets_are_named_with_their_reason(tmp_path: Path) -> None:
     assert video.title == "YT-Temporal-180M"
     with pytest.raises(MioError, match="no longer published"):
         video.formatter({}, np.random.default_rng(0), "base")
-    with pytest.raises(MioError, match=r"no token records of 'coco'.*nor of 26 more of its sets \(2 of which have no reader here\)") as caught:
+    lacking = r"no token records of 'coco'.*nor of 26 more of its sets \(2 of which have no reader here\)"
+    with pytest.raises(MioError, match=lacking) as caught:
         usable("mio_instruct", entries, DataConfig(records_dir=str(tmp_path)))
     assert "\n" not in str(caught.value)
 
