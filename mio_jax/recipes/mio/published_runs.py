@@ -8,8 +8,7 @@ Not published, and so ours, each a field to change:
   betas (0.9, 0.95) and weight decay 0.1: LLaMA's; final rate 0: plain cosine;
   bfloat16 compute on float32 parameters: what the GPUs of the time trained in without losing small updates;
   all parameters trained: the paper freezes the two media tokenizers alone;
-  stage IV's 128 rows a step (stage III's) and 20,000 steps, two passes over about 9 million examples that the sets at
-    hand hold in rows of about seven each;
+  stage IV's 128 rows a step (stage III's) and 20,000 steps (a round number between those of stages II and III);
   the score filter's column: scores of CLIP must be made by the user, and the paper does not say with which CLIP.
 """
 
