@@ -21,6 +21,7 @@ Without --task:
   mio generate --run runs/quickstart --ask sound --prompt "flute playing C4" --seed 7
   mio generate --run runs/quickstart --prompt "What do you see? <image_placeholder_0> Draw it." --image a.png
   mio generate --run runs/quickstart --prompt "<image_placeholder_0> The caption of this image is:" --image a.png --base
+  mio generate --run runs/x --video film.mp4 --frames 4 --prompt "What happens here?"
 """
 
 from __future__ import annotations
@@ -166,13 +167,13 @@ def check(args: argparse.Namespace) -> None:
     """Refuses what cannot work, before anything is loaded."""
     if not args.run:
         raise MioError("which run is to answer? give --run DIR (see `mio generate --help`)")
-    of_tasks = ("video", "box", "options", "negative", "guidance")
+    of_tasks = ("box", "options", "negative", "guidance")
     for name in of_tasks:
         if getattr(args, name):
             raise MioError(f"--{name} is for tasks: name one with --task (`mio generate --task list` prints them)")
-    if not args.prompt and not args.image and not args.audio:
-        raise MioError("nothing to answer: give --prompt, --image or --audio")
-    for name, value in (("--n", args.n), ("--max-new-tokens", args.max_new_tokens)):
+    if not args.prompt and not args.image and not args.audio and not args.video:
+        raise MioError("nothing to answer: give --prompt, --image, --audio or --video")
+    for name, value in (("--n", args.n), ("--max-new-tokens", args.max_new_tokens), ("--frames", args.frames)):
         if value is not None and value < 1:
             raise MioError(f"{name} is {value}; it must be at least 1")
     if (args.beams or 1) > 1 and args.n > 1:
@@ -188,6 +189,8 @@ def read_prompt(args: argparse.Namespace) -> tuple[Content, Content]:
 
     Raises MioError on unreadable files and on placeholders without a file.
     """
+    from mio_jax.data.media.key_frames import shown_frames
+    from mio_jax.data.media.video_reader import open_video
     from mio_tokenizers.audio.io import read_audio
     from mio_tokenizers.image.io import read_image
 
@@ -207,6 +210,9 @@ def read_prompt(args: argparse.Namespace) -> tuple[Content, Content]:
         at = match.end()
     content.append(("text", args.prompt[at:]))
     loose = [(kind, item) for kind, items in media.items() for i, item in enumerate(items) if (kind, i) not in used]
+    if args.video:  # its key frames, one picture after the other
+        frames = shown_frames(open_video(args.video), args.key_frames or "auto", args.frames or 0)
+        loose = [*[("image", frame) for frame in frames], *loose]
     return [(kind, value) for kind, value in content if kind != "text" or value], loose
 
 

@@ -34,6 +34,8 @@ def answer_facts(answer: TaskAnswer) -> dict[str, Any]:
         facts["scores"] = {option: round(score, 4) for option, score in answer.scores.items()}
     if answer.dropped:
         facts["dropped"] = answer.dropped
+    if answer.note:
+        facts["note"] = answer.note
     return facts
 
 
@@ -44,7 +46,7 @@ def _rounded(values: Sequence[float] | np.ndarray) -> list[float]:
 def write_answer(
     out: Path, number: int, inputs: TaskInputs, answer: TaskAnswer, facts: Mapping[str, Any]
 ) -> list[Path]:
-    """NNN.json, and NNN.png, NNN_drawn.png, NNN_mask_K.png, NNN_depth.png and NNN.wav where the answer has such parts.
+    """NNN.json, and NNN.png, NNN_frame_K.png, NNN_drawn.png, NNN_mask_K.png, NNN_depth.png, NNN.wav where there are such.
 
     `facts` (task, seed, inputs, ...) stand in the JSON before the answer. Depth is a 16-bit grey picture of
     millimetres. Returns what was written, the JSON last.
@@ -62,6 +64,8 @@ def write_answer(
 
     if answer.picture is not None:
         save(".png", Image.fromarray(answer.picture))
+    for i, frame in enumerate(() if answer.video is None else answer.video):
+        save(f"_frame_{i:03d}.png", Image.fromarray(frame))
     if answer.depth is not None:
         save("_depth.png", Image.fromarray(np.clip(np.rint(answer.depth * 1000), 0, 65535).astype(np.uint16)))
     for i, mask in enumerate(answer.masks or ()):

@@ -32,6 +32,9 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "ask": "generation",
     "published_sampling": "generation",
     "stop_strings": "generation",
+    "task_infos": "runner_table",
+    "suite_asks": "runner_table",
+    "task_runner": "runner",
     "import_weights": "checkpoint",
     "export_weights": "checkpoint",
 }
