@@ -46,7 +46,7 @@ def _rounded(values: Sequence[float] | np.ndarray) -> list[float]:
 def write_answer(
     out: Path, number: int, inputs: TaskInputs, answer: TaskAnswer, facts: Mapping[str, Any]
 ) -> list[Path]:
-    """NNN.json, and NNN.png, NNN_frame_K.png, NNN_drawn.png, NNN_mask_K.png, NNN_depth.png, NNN.wav where there are such.
+    """NNN.json; NNN.png, NNN_frame_K.png, NNN_drawn.png, NNN_mask_K.png, NNN_depth.png, NNN.wav where there are such.
 
     `facts` (task, seed, inputs, ...) stand in the JSON before the answer. Depth is a 16-bit grey picture of
     millimetres. Returns what was written, the JSON last.

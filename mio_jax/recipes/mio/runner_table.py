@@ -1,9 +1,9 @@
 """The tasks by name that a trained MIO answers: their wordings, what they are shown and what they give.
 
-Wordings (specification 4.1, 4.2): of each task the one that this repository's tasks train (the published examples'), the
-base model's template, and, where the paper evaluates it, the paper's. `{text}`, `{image}`, `{video}` and `{audio}` are
-where the inputs go. Of answers to questions about pictures the paper says that it takes lmms-eval's templates; where
-the picture stands is not said, and it stands where MIO's published examples have it, after the question.
+Wordings (specification 4.1, 4.2): of each task the one that this repository trains (the published examples'), the base
+model's template, and, where the paper evaluates it, the paper's. `{text}`, `{image}`, `{video}` and `{audio}` are where
+the inputs go. Of answers to questions about pictures the paper says that it takes lmms-eval's templates; where the
+picture stands is not said, and it stands where MIO's published examples have it, after the question.
 """
 
 from __future__ import annotations
