@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mio_jax.data.media.key_frames import shown_frames, thinned
+from mio_jax.data.media.video_reader import Video
 from mio_jax.errors import MioError
 from mio_jax.generate.grammar import Grammar
 from mio_jax.generate.sampling import SamplingConfig
@@ -46,6 +48,7 @@ class Runner:
         self.length, self.system = run.config.data.length, run.config.data.system_prompt
         stages = {stage.name: stage.style for stage in run.config.stages}
         self.style = stages.get(run.stage) or run.config.stages[-1].style
+        self._seen = functools.lru_cache(maxsize=2)(self._coded)  # a video's questions follow one another
 
     def run(
         self,
@@ -103,11 +106,11 @@ class Runner:
                     f"a prompt of {bare} tokens and an answer of up to {room} leave no room for a frame in the context"
                     f" of {self.length}: shorten the text, or lower --max-new-tokens"
                 )
-            chosen = shown_frames(inputs.video, settings.key_frames, settings.frames)
-            kept = thinned(np.arange(len(chosen)), fit)
-            if len(kept) < len(chosen):
-                note = f"{len(kept)} of {len(chosen)} frames were shown: the context of {self.length} holds no more"
-            media["video"] = [self._picture(frame) for frame in chosen[kept]]
+            coded = self._seen if isinstance(inputs.video, Video) else self._coded
+            chosen = coded(inputs.video, settings.key_frames, settings.frames)
+            media["video"] = [chosen[i] for i in thinned(np.arange(len(chosen)), fit)]
+            if len(media["video"]) < len(chosen):
+                note = f"{fit} of {len(chosen)} frames were shown: the context of {self.length} holds no more"
         ids = self._ids(entry, template, style, inputs.text, media)
         if len(ids) >= self.length:
             raise MioError(
@@ -115,6 +118,9 @@ class Runner:
                 " shorten the text or the sound"
             )
         return Question(ids, note)
+
+    def _coded(self, video: Any, how: str, most: int) -> list[Segment]:
+        return [self._picture(frame) for frame in shown_frames(video, how, most)]
 
     def _picture(self, pixels: np.ndarray) -> Segment:
         return generation.segment("image", pixels, self.tokenizers)

@@ -76,11 +76,12 @@ def shown(ids: np.ndarray) -> str:
 
 
 def runner(says: str = "", style: str = "chat", length: int = 900, system: str = "") -> tuple[Runner, Scripted]:
-    stages = (StageConfig("one", mixture="m", batch_size=1, style="base"), StageConfig("two", mixture="m", batch_size=1, style="chat"))
-    config = RunConfig(data=DataConfig(length=length, system_prompt=system), stages=stages)
-    run = SimpleNamespace(
-        config=config, tokenizers=TOKENIZERS, space=SPACE, stage="two" if style == "chat" else "one"
+    stages = (
+        StageConfig("one", mixture="m", batch_size=1, style="base"),
+        StageConfig("two", mixture="m", batch_size=1, style="chat"),
     )
+    config = RunConfig(data=DataConfig(length=length, system_prompt=system), stages=stages)
+    run = SimpleNamespace(config=config, tokenizers=TOKENIZERS, space=SPACE, stage="two" if style == "chat" else "one")
     engine = Scripted(says)
     return Runner(run, engine), engine
 
@@ -162,7 +163,7 @@ def test_the_papers_words(task: str, style: str, wording: str, prompt: str) -> N
     made, engine = runner(SAYS[TABLE[task].output], style)
     given = inputs_of(task, **({"video": FRAMES[:2]} if "video" in TABLE[task].info.needs else {}))
     made.run(task, [given], TaskSettings(wording=wording))
-    picture, black = ("<image><img{}><img2><img3><img4></image>".format(code) for code in (0, 1))
+    picture, black = (f"<image><img{code}><img2><img3><img4></image>" for code in (0, 1))
     speech = "<spch><spch1><spch2><spch3></spch>"  # the first layer alone
     expected = prompt.replace("{i}", picture).replace("{s}", speech).replace("{v}", picture + black)
     found = engine.calls[0]["prompts"][0].removeprefix("<|startoftext|>")
