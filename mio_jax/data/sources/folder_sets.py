@@ -87,6 +87,8 @@ READERS: dict[str, str] = {
     "something_something_v2": "videos:SomethingSomething",
     "msrvtt_qa": "videos:MsrVttQa",
     "msvd_qa": "videos:MsvdQa",
+    "fluent_anim": "fluent_anim:FluentAnimations",
+    "video_documents": "video_documents:VideoDocuments",
 }
 
 FOLDER_SOURCES: dict[str, str] = {name: f"mio_jax.data.sources.{reader}" for name, reader in READERS.items()}

@@ -147,8 +147,9 @@ _ENTRIES = (
         "a text read aloud",
         "text",
         {
-            "": "The transcription is ``{text}''. Please generate a speech according to the given transcription. "
-            "Start with <spch>.",
+            "": "Please generate a speech according to the given transcription.\n{text}",
+            "example": "The transcription is ``{text}''. Please generate a speech according to the given "
+            "transcription. Start with <spch>.",
             EVALUATION: "Please generate a speech according to the given transcription. Start with <spch>. {text}",
         },
         "Please generate a speech of ``{text}'': ",
