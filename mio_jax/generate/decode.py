@@ -135,9 +135,7 @@ def _opened(
 
 
 @partial(jax.jit, static_argnames=("graphdef",), donate_argnames=("cache",))
-def feed(
-    graphdef: Any, params: Any, cache: KVCache, tokens: jax.Array, count: jax.Array
-) -> tuple[jax.Array, KVCache]:
+def feed(graphdef: Any, params: Any, cache: KVCache, tokens: jax.Array, count: jax.Array) -> tuple[jax.Array, KVCache]:
     """Runs int32 [1, n] tokens that follow what the cache holds, of which all but the first `count` are padding.
 
     Slot and place are the same number here: the padding behind the tokens is not attended to, and the next tokens are

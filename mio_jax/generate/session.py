@@ -61,7 +61,9 @@ class Session:
         (ids,), inputs, at = self.engine.admit([prompt], 1, sampling, max_new_tokens, tuple(stop_ids), [seed], grammar)
         return self._run(ids, inputs, at, sampling)
 
-    def _run(self, prompt: np.ndarray, inputs: decode.Inputs, at: object, sampling: SamplingConfig) -> Iterator[np.ndarray]:
+    def _run(
+        self, prompt: np.ndarray, inputs: decode.Inputs, at: object, sampling: SamplingConfig
+    ) -> Iterator[np.ndarray]:
         engine, plan = self.engine, sampling.plan
         limit = int(inputs.limit[0])
         hidden, cache = self._prefill(prompt, limit)
@@ -70,9 +72,7 @@ class Session:
             seen = np.zeros((1, engine.space.vocab_size), bool)
             seen[0, prompt] = True
         room = bucket(limit, SMALLEST_LENGTH)
-        state = decode.opened(
-            engine.graphdef, engine.params, hidden, cache, inputs, at, seen, plan=plan, room=room
-        )
+        state = decode.opened(engine.graphdef, engine.params, hidden, cache, inputs, at, seen, plan=plan, room=room)
         count, given = 1, 0
         try:
             while True:
