@@ -202,10 +202,8 @@ class Talk:
 
     def turn(self, text: str) -> None:
         media, wording = self.media, self.wording
-        self.media, self.wording = (
-            {"image": [], "audio": []},
-            "",
-        )  # a turn that is refused is not said again by the next
+        # What a refused turn brought is not repeated by the next.
+        self.media, self.wording = {"image": [], "audio": []}, ""
         content, loose = place(text, media)
         if not wording:
             self.answer(arrange(content, loose, "chat"))

@@ -1,4 +1,4 @@
-"""Where the answers of `mio chat` go: words to the standard output, pictures and sounds to files, sounds to a player."""
+"""Where the answers of `mio chat` go: words to the standard output, media to files, sounds to a player."""
 
 from __future__ import annotations
 

@@ -122,9 +122,9 @@ class Chat:
             prompt = self.ids(turn)
         if len(prompt) + least > self.engine.max_length:
             raise MioError(
-                f"the context is full: {len(self.ids())} tokens of the conversation, {len(turn)} of this turn and at least"
-                f" {least} of an answer are more than {self.engine.max_length}; begin anew (/reset), shorten the turn, or"
-                " let old turns be forgotten (--window)"
+                f"the context is full: {len(self.ids())} tokens of the conversation, {len(turn)} of this turn and at"
+                f" least {least} of an answer are more than {self.engine.max_length}; begin anew (/reset), shorten the"
+                " turn, or let old turns be forgotten (--window)"
             )
         if settings.sampling.num_beams > 1:
             pieces: Iterator[np.ndarray] = iter(

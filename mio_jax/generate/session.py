@@ -16,7 +16,7 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.generate import decode
 from mio_jax.generate.engine import SMALLEST_LENGTH, Engine, bucket
-from mio_jax.generate.grammar import Grammar
+from mio_jax.generate.grammar import Grammar, Position
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.nn.base import apply
 from mio_jax.nn.cache import KVCache
@@ -62,7 +62,7 @@ class Session:
         return self._run(ids, inputs, at, sampling)
 
     def _run(
-        self, prompt: np.ndarray, inputs: decode.Inputs, at: object, sampling: SamplingConfig
+        self, prompt: np.ndarray, inputs: decode.Inputs, at: Position | None, sampling: SamplingConfig
     ) -> Iterator[np.ndarray]:
         engine, plan = self.engine, sampling.plan
         limit = int(inputs.limit[0])

@@ -1,4 +1,4 @@
-"""Sound that is heard while it is still being generated: codes to samples in chunks, into a growing file or a player."""
+"""Sound that is heard while it is being generated: codes to samples in chunks, into a growing file or a player."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from mio_jax.errors import MioError
 
+CHUNK_SECONDS = 0.25  # decoded at once: less would sound sooner, and cost more in all
 WAV_HEADER = 44
 
 
@@ -50,8 +51,13 @@ class WholeSound:
 
 
 def sound_decoder(tokenizer: Any) -> SoundDecoder:
-    """What decodes one sound of this tokenizer."""
-    return WholeSound(tokenizer)
+    """What decodes one sound of this tokenizer: in chunks where its codec can, otherwise at the sound's end."""
+    weights = getattr(tokenizer, "weights", None)
+    if weights is None or weights.spec.tone is not None:  # a codec with tone branches looks at the whole sound
+        return WholeSound(tokenizer)
+    from mio_tokenizers.audio.streaming import StreamingDecoder
+
+    return StreamingDecoder(tokenizer, max(4, round(CHUNK_SECONDS * tokenizer.rate / tokenizer.hop)))
 
 
 class GrowingWav:
