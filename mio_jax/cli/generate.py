@@ -29,28 +29,23 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mio_jax.cli import generate_task
+from mio_jax.cli.content import arrange, place, read_media, read_video, segments_of
 from mio_jax.errors import MioError
-from mio_jax.protocols import Generated, Recipe, Segment
+from mio_jax.protocols import Generated, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mio_jax.generate.sampling import SamplingConfig
-    from mio_jax.train.run import Run
 
 SUMMARY = "any modality out of any modality, from a trained run"
 
 ROWS = 64  # responses decoded at once
 USUAL_TOKENS = 256
-
-Content = list[tuple[str, Any]]
-
-_PLACEHOLDER = re.compile(r"<(image|audio|speech)_placeholder_(\d+)>")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=1, metavar="N", help="responses, with seeds SEED, SEED+1, ...")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="default 256, or what the task needs")
+    add_sampling_arguments(parser)
+    parser.add_argument("--no-grammar", action="store_true", help="nothing holds image and sound spans to their form")
+    generate_task.add_arguments(parser)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """How tokens are chosen; read by `sampling_of`."""
     parser.add_argument("--temperature", type=float, metavar="X", help="default 1; 0: greedy")
     parser.add_argument("--top-k", type=int, metavar="N", help="default 0: off")
     parser.add_argument("--top-p", type=float, metavar="X", help="default 0.9; 1: off")
@@ -91,15 +93,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("paper", "repository"),
         help="the publication's settings for what is expected, in place of these defaults",
     )
-    parser.add_argument("--no-grammar", action="store_true", help="nothing holds image and sound spans to their form")
-    generate_task.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.task:
         return generate_task.run(args)
     check(args)
-    content, loose = read_prompt(args)  # before the model is loaded: a bad file should not cost a minute
+    # Before the model is loaded: a bad file should not cost a minute.
+    content, loose = place(args.prompt, read_media(args.image, args.audio))
+    loose = [*read_video(args.video, args.key_frames, args.frames), *loose]
 
     from mio_jax.generate.opening import engine_of
     from mio_jax.train.compilation import use_compilation_cache
@@ -182,50 +184,6 @@ def check(args: argparse.Namespace) -> None:
         )
     if not 0 <= args.seed <= 2**32 - args.n:
         raise MioError(f"--seed is {args.seed}; it and the {args.n} that follow must be 0 or more and below 2**32")
-
-
-def read_prompt(args: argparse.Namespace) -> tuple[Content, Content]:
-    """("text", str), ("image", picture) and ("audio", Audio) in the prompt's order, and the media it does not name.
-
-    Raises MioError on unreadable files and on placeholders without a file.
-    """
-    from mio_jax.data.media.key_frames import shown_frames
-    from mio_jax.data.media.video_reader import open_video
-    from mio_tokenizers.audio.io import read_audio
-    from mio_tokenizers.image.io import read_image
-
-    media: dict[str, list[Any]] = {
-        "image": [read_image(file) for file in args.image],
-        "audio": [read_audio(file) for file in args.audio],
-    }
-    content: Content = []
-    used: set[tuple[str, int]] = set()
-    at = 0
-    for match in _PLACEHOLDER.finditer(args.prompt):
-        kind, number = "image" if match[1] == "image" else "audio", int(match[2])
-        if number >= len(media[kind]):
-            raise MioError(f"the prompt names {match[0]}, but {len(media[kind])} --{kind} files were given")
-        content += [("text", args.prompt[at : match.start()]), (kind, media[kind][number])]
-        used.add((kind, number))
-        at = match.end()
-    content.append(("text", args.prompt[at:]))
-    loose = [(kind, item) for kind, items in media.items() for i, item in enumerate(items) if (kind, i) not in used]
-    if args.video:  # its key frames, one picture after the other
-        frames = shown_frames(open_video(args.video), args.key_frames or "auto", args.frames or 0)
-        loose = [*[("image", frame) for frame in frames], *loose]
-    return [(kind, value) for kind, value in content if kind != "text" or value], loose
-
-
-def arrange(content: Content, loose: Content, style: str) -> Content:
-    """Media without a placeholder go where training had them: on the line after a chat's text, before a base text."""
-    if style == "base" or not loose:
-        return [*loose, *content]
-    return [*content, *([("text", "\n")] if content else []), *loose]
-
-
-def segments_of(content: Content, run: Run) -> list[Segment]:
-    """Media as the recipe shows them to its model."""
-    return [run.recipe.segment(kind, value, run.tokenizers) for kind, value in content]
 
 
 def write_response(

@@ -26,6 +26,7 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "encode_answer": "features",
     "rows": "features",
     "parse": "features",
+    "chat_format": "chat",
     "grammar": "generation",
     "prompt": "generation",
     "segment": "generation",
