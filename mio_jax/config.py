@@ -117,6 +117,7 @@ class TokenizersConfig:
     image: str = "bundled:image_vq_tiny"
     audio: str = "bundled:audio_rvq_tiny"
     sentinels: int = 0  # ids at the end of a joint vocabulary that stages with objective "denoising" need
+    added_tokens: str = ""  # a checkpoint's list (its folder, or the file) that has the order of code blocks
 
     def __post_init__(self) -> None:
         require(
@@ -171,9 +172,14 @@ class GroupConfig:
     pattern: str = ""
     rate: float = 1.0  # times the learning rate
     frozen: bool = False  # never updated; no gradient, no optimizer state
+    from_row: int = 0  # of tables of the vocabulary: ids below this one keep their rows as they are
 
     def __post_init__(self) -> None:
         require(bool(self.pattern), "an optimizer group has no pattern: give a path such as layers/mlp/* or embed")
+        require(
+            self.from_row >= 0 and not (self.frozen and self.from_row),
+            f"optimizer group {self.pattern!r}: from_row is {self.from_row}; it must be 0 or more (0 if frozen)",
+        )
         require(
             self.rate > 0, f"optimizer group {self.pattern!r}: rate is {self.rate}; it must be positive (or frozen)"
         )
@@ -376,6 +382,32 @@ class AddedSet:
 
 
 @dataclass(frozen=True)
+class FilterConfig:
+    """Which examples of some sets are prepared: those that pass all that is set here; see `mio_jax.data.filters`."""
+
+    sets: tuple[str, ...] = ("*",)  # globs of their names
+    max_aspect: float = 0.0  # longer side of a picture over its shorter one; 0: any
+    min_side: int = 0  # pixels
+    max_seconds: float = 0.0  # of a sound; 0: any
+    language: str = ""  # of the text, such as "en"; empty: any
+    score: str = ""  # name of a column of yours; empty: none
+    min_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(bool(self.sets), "a filter of data.filters names no sets")
+        require(
+            self.max_aspect == 0 or self.max_aspect >= 1,
+            f"data.filters: max_aspect is {self.max_aspect}; it must be 0 (any), or at least 1",
+        )
+        for name in ("min_side", "max_seconds"):
+            require(getattr(self, name) >= 0, f"data.filters: {name} is {getattr(self, name)}; it must be 0 or more")
+        require(
+            bool(self.score) or not self.min_score,
+            f"data.filters: min_score is {self.min_score}, but no score is named",
+        )
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where token records lie and how rows are made from them."""
 
@@ -395,6 +427,8 @@ class DataConfig:
     raw_dir: str = "data/raw"  # published sets that you have, each in a folder of its name
     absent_sets: str = "refuse"  # a mixture's sets without records; "leave_out": train with the others, and say so
     added: tuple[AddedSet, ...] = ()
+    filters: tuple[FilterConfig, ...] = ()  # what is left out when sets are prepared
+    code_seen: bool = False  # codes also of media that a set only shows to encoders: for models that see codes alone
 
     def __post_init__(self) -> None:
         require(self.length > 1, f"data.length is {self.length}; it must be at least 2")

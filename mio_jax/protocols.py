@@ -272,6 +272,17 @@ class Recipe(Protocol):
         """
         ...
 
+    def check_weights(self, path: str | os.PathLike[str], space: TokenSpace, tokenizers: Any) -> None:
+        """Raises MioError if the table beside published weights says that their rows mean other tokens than `space`.
+
+        A recipe whose published weights have one layout alone may lack this name.
+        """
+        ...
+
+    def write_added_tokens(self, space: TokenSpace, folder: str | os.PathLike[str]) -> None:
+        """Writes the table that `check_weights` reads beside exported weights; lacking where that is."""
+        ...
+
     def export_weights(
         self, params: dict[str, Any], spec: Any, folder: str | os.PathLike[str], *, names: str = ""
     ) -> list[Path]:

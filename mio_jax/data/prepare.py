@@ -17,8 +17,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mio_jax.config import RunConfig
+from mio_jax.config import DataConfig, RunConfig
 from mio_jax.data import records
+from mio_jax.data.filters import of_set
 from mio_jax.data.records import FORMAT, MANIFEST, Manifest, RecordReader
 from mio_jax.data.shards import TOKENIZER_OF, ShardJob, merge_field, write_shard
 from mio_jax.data.sources import Place, Source, open_place, place_of, seen_of, sets_at_hand
@@ -82,7 +83,7 @@ def _prepare_set(
         raise MioError(f"the reader {place.reader} calls its set {origin.name!r}, and it is asked for as {name!r}")
     folder = pathlib.Path(config.data.records_dir)
     final, hidden = folder / name, folder / f".{name}.partial"
-    plan = _plan(origin, tokenizers, limit, config.data.keep_media)
+    plan = _plan(origin, tokenizers, limit, config.data)
     if (final / MANIFEST).is_file() and not force:
         _require_same(records.read_manifest(folder, name), plan, folder)
         for split in plan["counts"]:
@@ -91,7 +92,11 @@ def _prepare_set(
     total = sum(plan["counts"].values())
     try:
         _begin(hidden, plan)
-        jobs = [job for split, count in plan["counts"].items() for job in _jobs(plan, place, split, count, hidden)]
+        jobs = [
+            job
+            for split, count in plan["counts"].items()
+            for job in _jobs(plan, place, split, count, hidden, config.data)
+        ]
         done = sum(job.stop - job.start for job in jobs if job.done)
         report(name, done, total)
 
@@ -107,13 +112,16 @@ def _prepare_set(
     return "made"
 
 
-def _plan(origin: Source, tokenizers: Any, limit: int | None, keep: Sequence[str]) -> dict[str, Any]:
+def _plan(origin: Source, tokenizers: Any, limit: int | None, data: DataConfig) -> dict[str, Any]:
     """All that decides what the records hold; equal plans make equal records."""
+    filters = [dataclasses.asdict(one) | {"sets": list(one.sets)} for one in of_set(data.filters, origin.name)]
+    seen = () if data.code_seen else seen_of(origin)
     fingerprints = tokenizers.fingerprints
     counts = {split: origin.count(split) for split in origin.splits}
-    kept = sorted(set(origin.media) & set(keep))
-    coded = set(origin.media) - set(seen_of(origin))
-    return ({"keep_media": kept} if kept else {}) | {
+    kept = sorted(set(origin.media) & set(data.keep_media))
+    coded = set(origin.media) - set(seen)
+    chosen = {"keep_media": kept, "filters": filters, "code_seen": data.code_seen and bool(seen_of(origin))}
+    return {name: value for name, value in chosen.items() if value} | {
         "format": FORMAT,
         "set": origin.name,
         "source_version": origin.version,
@@ -135,13 +143,15 @@ def _require_same(manifest: Manifest, plan: dict[str, Any], folder: pathlib.Path
             )
 
 
-def _jobs(plan: dict[str, Any], place: Place, split: str, count: int, hidden: pathlib.Path) -> list[ShardJob]:
+def _jobs(
+    plan: dict[str, Any], place: Place, split: str, count: int, hidden: pathlib.Path, data: DataConfig
+) -> list[ShardJob]:
     shards = max(1, -(-count // SHARD_EXAMPLES))
     bounds = [count * i // shards for i in range(shards + 1)]
-    keep = tuple(plan.get("keep_media", ()))
+    keep, filters = tuple(plan.get("keep_media", ())), of_set(data.filters, plan["set"])
     paths = [str(hidden / records.shard_name(split, i, shards)) for i in range(shards)]
     return [
-        ShardJob(plan["set"], split, start, stop, path, place, keep)
+        ShardJob(plan["set"], split, start, stop, path, place, keep, filters, data.code_seen)
         for start, stop, path in zip(bounds[:-1], bounds[1:], paths, strict=True)
     ]
 

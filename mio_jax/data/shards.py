@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from mio_jax.config import FilterConfig
 from mio_jax.data import records
+from mio_jax.data.filters import turned_away
 from mio_jax.data.records import Record, RecordWriter
 from mio_jax.data.sources import Place, Source, open_place, seen_of
 from mio_jax.errors import MioError
@@ -25,6 +27,9 @@ from mio_tokenizers.image.io import mask_picture
 BATCH = 64
 # Which tokenizer serves a kind of media. A mask is a picture of two colours; "target" is a picture that answers another.
 TOKENIZER_OF = {"image": "image", "mask": "image", "target": "image", "audio": "audio"}
+# Several pictures: frames of a video, pictures of a document. Their codes are [pictures, codes of one].
+TOKENIZER_OF |= {"frames": "image", "pictures": "image"}
+SEVERAL = ("frames", "pictures")
 # What an example that cannot be read or encoded raises. Others are not the example's fault, an accelerator that is out
 # of memory (RuntimeError) say, and end the shard, which the next run makes again.
 BAD = (MioError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, OSError, SyntaxError, struct.error)
@@ -35,7 +40,8 @@ class ShardJob:
     """One shard to make: examples start..stop-1 of a split, written to `path`, described in `path`.json when done.
 
     `place`: where the set is read from, so that a worker needs nothing else.
-    `keep`: media that stand in the records themselves too, beside their codes.
+    `keep`: media that stand in the records themselves too, beside their codes. `filters`: what is left out.
+    `code_seen`: media that are only looked at get codes like the others.
     """
 
     record_set: str
@@ -45,6 +51,8 @@ class ShardJob:
     path: str
     place: Place
     keep: tuple[str, ...] = ()
+    filters: tuple[FilterConfig, ...] = ()
+    code_seen: bool = False
 
     @property
     def entry_path(self) -> pathlib.Path:
@@ -139,16 +147,18 @@ class _Shard:
         fields = self._fields or set(batch[0][1])
         good: list[Placed] = []
         for position, example in batch:
-            if set(example) == fields and "id" in fields:
-                good.append((position, example))
-            else:
+            if set(example) != fields or "id" not in fields:
                 error = MioError(f"it has the fields {sorted(example)}, the first has {sorted(fields)}")
                 self._set_aside(position, example.get("id"), error)
+            elif reason := turned_away(example, self._job.filters):
+                self._set_aside(position, example["id"], MioError(reason))
+            else:
+                good.append((position, example))
         try:
-            encoded = encode_examples([example for _, example in good], self._origin, self._tokenizers, self._job.keep)
+            encoded = self._codes([example for _, example in good])
         except BAD:  # a batch does not say which of its members is bad
             good = [placed for placed in good if self._encodes(placed)]
-            encoded = encode_examples([example for _, example in good], self._origin, self._tokenizers, self._job.keep)
+            encoded = self._codes([example for _, example in good])
         written = []
         for (position, example), record in zip(good, encoded, strict=True):
             try:
@@ -159,10 +169,14 @@ class _Shard:
                 self._set_aside(position, example["id"], error)
         return written
 
+    def _codes(self, examples: Sequence[dict[str, Any]]) -> list[Record]:
+        seen = () if self._job.code_seen else seen_of(self._origin)
+        return encode_examples(examples, self._origin, self._tokenizers, self._job.keep, seen)
+
     def _encodes(self, placed: Placed) -> bool:
         position, example = placed
         try:
-            encode_examples([example], self._origin, self._tokenizers, self._job.keep)
+            self._codes([example])
         except BAD as error:
             self._set_aside(position, example["id"], error)
             return False
@@ -181,16 +195,22 @@ class _Shard:
 
 
 def encode_examples(
-    batch: Sequence[dict[str, Any]], origin: Source, tokenizers: Any, keep: Sequence[str] = ()
+    batch: Sequence[dict[str, Any]],
+    origin: Source,
+    tokenizers: Any,
+    keep: Sequence[str] = (),
+    seen: Sequence[str] | None = None,
 ) -> list[Record]:
     """Media to codes, batched, and those to `keep` also as they are; lists and dicts to JSON; strings as they are.
 
-    Media that are only looked at (`seen_of`) get no codes. All examples have the fields of the first.
+    Media that are only looked at (`seen`, by default what the source says) get no codes. All examples have the fields
+    of the first.
     """
+    seen = seen_of(origin) if seen is None else seen
     encoded: list[Record] = [{} for _ in batch]
     for name in batch[0] if batch else ():
         values = [example[name] for example in batch]
-        if name in seen_of(origin):
+        if name in seen:
             for record, value in zip(encoded, values, strict=True):
                 record |= raw_fields(name, value)
             continue
@@ -219,6 +239,11 @@ def raw_fields(name: str, value: Any) -> Record:
 
 def _encode_media(name: str, values: list[Any], tokenizers: Any) -> list[np.ndarray]:
     tokenizer = getattr(tokenizers, TOKENIZER_OF[name])
+    if name in SEVERAL:
+        flat = _encode_media("image", [picture for value in values for picture in value], tokenizers)
+        ends = np.cumsum([0, *(len(value) for value in values)])
+        empty = np.zeros((0, tokenizer.tokens), np.int32)
+        return [np.stack(flat[a:b]) if b > a else empty for a, b in zip(ends[:-1], ends[1:], strict=True)]
     if name == "mask":
         values = [mask_picture(value) for value in values]
     if hasattr(tokenizer, "encode_batch"):

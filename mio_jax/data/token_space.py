@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +20,7 @@ class Block:
     start: int
     size: int
     layers: int = 1
-    token_format: str = ""  # "<img{}>": the string form of code n, if it has one
+    token_format: str = ""  # "<img{}>" or "<img_{:05d}>": the string form of code n, if it has one
 
     @property
     def stop(self) -> int:
@@ -27,6 +29,23 @@ class Block:
     @property
     def codes_per_layer(self) -> int:
         return self.size // self.layers
+
+    @property
+    def token_pattern(self) -> str:
+        """A regular expression of the string forms: numbers without leading zeros, or of a fixed width."""
+        return _pattern_of(self.token_format)
+
+    def code_of(self, token: str) -> int | None:
+        """The code that a string stands for; None: it is no form of this block, or its number is too large."""
+        match = re.fullmatch(_pattern_of(self.token_format, "(", ")"), token) if self.token_format else None
+        return int(match[1]) if match and int(match[1]) < self.size else None
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern_of(token_format: str, before: str = "(?:", after: str = ")") -> str:
+    head, width, tail = re.fullmatch(r"(.*)\{(?::0(\d+)d)?\}(.*)", token_format, re.DOTALL).groups()  # type: ignore[union-attr]
+    number = rf"[0-9]{{{width}}}" if width else "0|[1-9][0-9]*"
+    return f"{re.escape(head)}{before}{number}{after}{re.escape(tail)}"
 
 
 @dataclass(frozen=True)

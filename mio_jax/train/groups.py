@@ -18,10 +18,11 @@ def assign_groups(groups: Sequence[GroupConfig], axes: dict[str, Any]) -> dict[P
     """The group of every parameter: the first whose glob matches its path. `*` matches slashes too.
 
     Args:
-      axes: nested dict like the parameters; its leaves are not looked at.
+      axes: nested dict like the parameters; its leaves are looked at only where a group has `from_row`.
 
     Raises:
-      MioError: a group without a parameter, naming paths like its pattern; or everything is frozen.
+      MioError: a group without a parameter, naming paths like its pattern; rows of what is no table; or everything is
+        frozen.
     """
     names = {path: name_of(path) for path in flatten(axes)}
     chosen = {
@@ -37,6 +38,12 @@ def assign_groups(groups: Sequence[GroupConfig], axes: dict[str, Any]) -> dict[P
                 "put it before them or take it away"
             )
         raise MioError(f"optim.groups: {group.pattern!r} matches no parameter; {_near(group.pattern, names.values())}")
+    for path, group in chosen.items():
+        if group.from_row and flatten(axes)[path][:1] != ("vocab",):
+            raise MioError(
+                f"optim.groups: {group.pattern!r} has from_row {group.from_row}, but {names[path]} is no table of the "
+                "vocabulary; only those have rows of ids"
+            )
     if all(group.frozen for group in chosen.values()):
         raise MioError("optim.groups: every parameter is frozen, so there is nothing to train")
     return chosen

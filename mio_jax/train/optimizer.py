@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import optax
 
 from mio_jax.config import OptimConfig
+from mio_jax.errors import MioError
 from mio_jax.nn.base import Axes
 from mio_jax.train import lora
 from mio_jax.train.adafactor import scale_by_adafactor
 from mio_jax.train.groups import assign_groups
 from mio_jax.train.muon import hidden_matrices, is_hidden_matrix
 from mio_jax.train.schedule import learning_rate
-from mio_jax.train.trees import Path, flatten, map_paths, pick, put, within_layer
+from mio_jax.train.trees import Path, flatten, map_paths, name_of, pick, put, within_layer
 
 __all__ = ["Optimizer", "decay_mask", "learning_rate", "make_optimizer"]
 
@@ -30,12 +31,33 @@ class Optimizer:
       axes: logical axis names, nested dict like the parameters.
       transformation: of the trainable part; its `update` takes `rate` and returns what is subtracted.
       trained: paths of that part, or None if it is everything.
+      rows: path -> first row that is trained, of the tables of which only a part is. Their moments are as large as they
+        are: the rows of one id lie on any device, and moments lie like their parameters.
     """
 
     optim: OptimConfig
     axes: dict[str, Any]
     transformation: optax.GradientTransformationExtraArgs
     trained: tuple[Path, ...] | None
+    rows: dict[Path, int] = field(default_factory=dict)
+
+    def of_rows(self, part: dict[str, Any]) -> dict[str, Any]:
+        """A gradient or an update with zeros in the rows that are not trained; the same tree where all are.
+
+        Raises MioError where a table ends before its first trained row.
+        """
+        if not self.rows:
+            return part
+
+        def zeroed(path: Path, value: jax.Array) -> jax.Array:
+            first = self.rows.get(path, 0)
+            if not first:
+                return value
+            if first >= value.shape[0]:
+                raise MioError(f"optim.groups: from_row is {first}, and {name_of(path)} has {value.shape[0]} rows")
+            return jnp.where(jnp.arange(value.shape[0])[:, None] < first, jnp.zeros((), value.dtype), value)
+
+        return map_paths(zeroed, part)
 
     def trainable(self, params: dict[str, Any]) -> dict[str, Any]:
         """The part of the parameters that is trained: what gradients, optimizer state and moving average are like."""
@@ -54,9 +76,10 @@ class Optimizer:
     ) -> tuple[Any, Any]:
         """(what to subtract from the trainable `part`, new state) at learning rate `rate`, a float32 scalar.
 
-        `norm`: the global norm of `gradient`, where the caller has it already.
+        `gradient` is one of `of_rows`. `norm`: the global norm of `gradient`, where the caller has it already.
         """
-        return self.transformation.update(gradient, state, part, rate=rate, norm=norm)
+        updates, state = self.transformation.update(gradient, state, part, rate=rate, norm=norm)
+        return self.of_rows(updates), state  # weight decay and momentum reach every row
 
 
 def decay_mask(axes: Any) -> Any:
@@ -80,9 +103,14 @@ def make_optimizer(optim: OptimConfig, axes: dict[str, Any]) -> Optimizer:
     no group names are frozen, the adapters apart.
 
     Raises:
-      MioError: a group that matches no parameter, or nothing left to train.
+      MioError: a group that matches no parameter, rows of what is no table, or nothing left to train.
     """
     groups = assign_groups((*optim.groups, *lora.GROUPS) if lora.KEY in axes else optim.groups, axes)
+    rows = {path: group.from_row for path, group in groups.items() if group.from_row}
+    if rows and optim.optimizer == "adafactor":
+        raise MioError(
+            "optim.groups: from_row and adafactor, whose clipping and scale are of whole tables; use adamw or muon"
+        )
     frozen = any(group.frozen for group in groups.values())
     trained = tuple(path for path, group in groups.items() if not group.frozen) if frozen else None
     own = pick(axes, trained) if trained is not None else axes
@@ -95,7 +123,7 @@ def make_optimizer(optim: OptimConfig, axes: dict[str, Any]) -> Optimizer:
         update = adam if optim.optimizer == "adamw" else _muon(optim, own, adam)
         decay = optax.add_decayed_weights(optim.weight_decay, mask=decay_mask(own))
         transformation = _at_rate(optax.chain(*clip, update, decay), rates)
-    return Optimizer(optim, axes, transformation, trained)
+    return Optimizer(optim, axes, transformation, trained, rows)
 
 
 def clip_to(most: float) -> optax.GradientTransformationExtraArgs:

@@ -114,6 +114,12 @@ def load_run(
     return Run(config, graphdef, params, parts.recipe, parts.tokenizers, parts.space, config.stages[index].name)
 
 
+def check_table(weights: str | os.PathLike[str], parts: Parts) -> None:
+    """Lets the recipe refuse weights whose rows mean other tokens than this run's (`Recipe.check_weights`)."""
+    if hasattr(parts.recipe, "check_weights"):
+        parts.recipe.check_weights(weights, parts.space, parts.tokenizers)
+
+
 def starting_params(config: RunConfig, plan: Plan, parts: Parts) -> Any:
     """What `config.start_from` holds as it lies on the mesh of `plan`: another run's newest parameters, or published
     weights. Adapters, if the model has any, are new ones.
@@ -131,9 +137,14 @@ def starting_params(config: RunConfig, plan: Plan, parts: Parts) -> Any:
                     f"start_from: {where} was trained with another {modality} tokenizer ({fingerprint}); its ids mean "
                     f"something else here: set tokenizers.{modality} as that run's config has it"
                 )
+        if run.space != parts.space:
+            raise MioError(
+                f"start_from: {where} has another layout of ids; set tokenizers as that run's config has them"
+            )
         base = run.params
         check_shapes(base, {name: part for name, part in plan.shapes.items() if name != KEY}, where, "params")
     elif Path(where).exists():
+        check_table(where, parts)
         base = parts.recipe.import_weights(where, parts.spec, plan.place)
     else:
         raise MioError(f"start_from: there is no {where}; name the folder of a run, or published weights")

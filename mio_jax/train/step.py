@@ -38,6 +38,7 @@ def make_step(plan: Plan, optimizer: Optimizer, loss: Loss, abstract: State, mic
         places = shardings_of(optimizer.trainable(plan.params))
         with rules_in_force(plan.rules):  # in force while this is traced
             total, sums, gradient = summed_gradient(summed, old, batch, micro_batches, places)
+        gradient = optimizer.of_rows(gradient)
         weight = _at_least_some(sums["weight"])
         norm = optax.tree_utils.tree_norm(gradient) / weight  # of what is in memory already; the quotients never are
         gradient = jax.tree.map(lambda g: (g / weight).astype(g.dtype), gradient)

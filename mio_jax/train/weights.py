@@ -15,7 +15,7 @@ from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.parallel import make_mesh, rules_of
 from mio_jax.train.checkpoint import Checkpoints, latest_step
-from mio_jax.train.run import assemble, load_run
+from mio_jax.train.run import assemble, check_table, load_run
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, open_run
 from mio_jax.train.state import plan_model
 from mio_jax.train.versions import versions
@@ -46,6 +46,7 @@ def import_run(weights: str | os.PathLike[str], config: RunConfig, *, ignore: Se
     if latest_step(folder) is not None:
         raise MioError(f"{config.run_dir} has weights already; use another run_dir")
     parts = assemble(config)
+    check_table(weights, parts)
     with open_run(config) as run_dir:
         check_tokenizers(run_dir, dict(parts.tokenizers.fingerprints), write=True)
         mesh = make_mesh(config.mesh)
@@ -74,4 +75,7 @@ def export_run(
     """
     run = load_run(run_dir, stage=stage)
     spec = run.recipe.resolve_model(run.config.model, run.space)
-    return run.recipe.export_weights(run.params, spec, folder, names=names)
+    files = run.recipe.export_weights(run.params, spec, folder, names=names)
+    if hasattr(run.recipe, "write_added_tokens"):
+        run.recipe.write_added_tokens(run.space, folder)
+    return files

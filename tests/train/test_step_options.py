@@ -23,9 +23,10 @@ from mio_jax.config import (
     RunConfig,
     StageConfig,
 )
+from mio_jax.errors import MioError
 from mio_jax.nn.base import apply
 from mio_jax.train.checkpoint import Checkpoints
-from mio_jax.train.optimizer import decay_mask
+from mio_jax.train.optimizer import decay_mask, make_optimizer
 from mio_jax.train.stages import _Training
 from tests.train import toy_model
 from tests.train.toy_model import Trainer, batch
@@ -129,6 +130,38 @@ def test_frozen_parts_stay_and_the_average_follows_the_rest() -> None:
     close(now["ema"], average)
     np.testing.assert_array_equal(now["params"]["embed"], first["params"]["embed"])
     assert np.abs(now["params"]["norm"] - first["params"]["norm"]).max() > 1e-3
+
+
+def test_new_rows_alone_are_trained() -> None:
+    groups = (GroupConfig("embed", from_row=9), GroupConfig("*", frozen=True))
+    trainer = Trainer(OptimConfig(groups=groups, clip_norm=0.5), 2, **MESH)
+    whole = Trainer(OptimConfig(groups=(GroupConfig("embed"), GroupConfig("*", frozen=True))))
+    first = trainer.host()
+    norm = trainer.step(batch(0))["grad_norm"]
+    assert 0 < norm < 0.9 * whole.step(batch(0))["grad_norm"]  # what is clipped is what is trained
+    trainer.step(batch(1))
+    now = trainer.host()
+    np.testing.assert_array_equal(now["params"]["embed"][:9], first["params"]["embed"][:9])  # not decayed either
+    assert (now["params"]["embed"][9:] != first["params"]["embed"][9:]).all()
+    same({k: now["params"][k] for k in ("layers", "norm")}, {k: first["params"][k] for k in ("layers", "norm")})
+    moments = [x for x in jax.tree.leaves(now["opt_state"]) if x.ndim == 2]
+    assert len(moments) == 2
+    assert not any(x[:9].any() for x in moments)
+    alone = Trainer(OptimConfig(groups=groups, clip_norm=0.5))
+    for seed in (0, 1):
+        alone.step(batch(seed))
+    close(now["params"], alone.host()["params"])
+
+
+def test_rows_of_what_is_no_table_are_refused() -> None:
+    axes = {"embed": ("vocab", "embed"), "norm": ("norm",)}
+    with pytest.raises(MioError, match="norm is no table of the vocabulary"):
+        make_optimizer(OptimConfig(groups=(GroupConfig("norm", from_row=2),)), axes)
+    with pytest.raises(MioError, match="whole tables; use adamw"):
+        make_optimizer(OptimConfig(optimizer="adafactor", groups=(GroupConfig("embed", from_row=2),)), axes)
+    optimizer = make_optimizer(OptimConfig(groups=(GroupConfig("embed", from_row=12),)), axes)
+    with pytest.raises(MioError, match="from_row is 12, and embed has 12 rows"):
+        optimizer.of_rows({"embed": jnp.zeros((12, 8))})
 
 
 def bad(seed: int) -> dict[str, np.ndarray]:

@@ -120,6 +120,7 @@ class TokenizerSet:
     image: Any
     audio: Any
     sentinels: int = 0  # extra ids that a recipe puts at the end of its vocabulary; they encode nothing
+    added_tokens: str = ""  # where a checkpoint's list of added tokens lies, for recipes that read their layout from it
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -134,4 +135,4 @@ def load_set(config: TokenizersConfig) -> TokenizerSet:
             raise MioError(
                 f"tokenizers.{name} is {getattr(config, name)!r}, which is a tokenizer of {tokenizer.modality}"
             )
-    return TokenizerSet(**made, sentinels=config.sentinels)
+    return TokenizerSet(**made, sentinels=config.sentinels, added_tokens=config.added_tokens)

@@ -44,6 +44,21 @@ class ScienceQa(FolderSource):
         }
 
 
+class ScienceQaReasons(ScienceQa):
+    """The same with the published reasons of the answers: those that have any."""
+
+    name = "scienceqa_reasons"
+    folder_name = "scienceqa"
+
+    def items(self, split: str) -> Sequence[Any]:
+        return [(number, one) for number, one in super().items(split) if one["lecture"] or one["solution"]]
+
+    def example(self, split: str, item: Any) -> dict[str, Any]:
+        """id, image, question, choices, answer, reason (lecture and solution)."""
+        reason = one_space(f"{item[1]['lecture']} {item[1]['solution']}")
+        return {**super().example(split, item), "reason": reason}
+
+
 class AOkVqa(FolderSource):
     """Questions that need knowledge, with four choices and free answers."""
 

@@ -11,7 +11,7 @@ import functools
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,27 +44,38 @@ def shards_of(folder: str, name: str) -> tuple[tuple[Path, int], ...]:
     return found
 
 
-def pairs_in(tar: Path) -> Iterator[tuple[str, bytes, str]]:
-    """(key, bytes of the picture, text) of a shard, in its order. Raises MioError on a shard that is cut short."""
+class Pair(NamedTuple):
+    """One member of a shard; `told` is the JSON beside it, b"" where there is none."""
+
+    key: str
+    picture: bytes
+    text: str
+    told: bytes = b""
+
+
+def pairs_in(tar: Path) -> Iterator[Pair]:
+    """The pairs of a shard, in its order. Raises MioError on a shard that is cut short."""
     try:
         with tarfile.open(tar) as file:
-            key, picture, text = "", b"", None
+            key, held = "", dict[str, bytes]()
             for member in file:
                 stem, ending = Path(member.name).stem, Path(member.name).suffix.lower()
                 if stem != key:
-                    key, picture, text = stem, b"", None
-                opened = file.extractfile(member) if ending in (*PICTURES, ".txt") else None
-                if opened is None:
-                    continue
-                if ending == ".txt":
-                    text = one_space(opened.read().decode("utf-8", "replace"))
-                else:
-                    picture = opened.read()
-                if picture and text is not None:
-                    yield key, picture, text
-                    key, picture, text = "", b"", None
+                    yield from _whole(key, held)
+                    key, held = stem, {}
+                kind = "picture" if ending in PICTURES else ending
+                opened = file.extractfile(member) if kind in ("picture", ".txt", ".json") else None
+                if opened is not None:
+                    held[kind] = opened.read()
+            yield from _whole(key, held)
     except tarfile.TarError as error:
         raise MioError(f"{tar} is damaged ({error}); fetch this shard again") from error
+
+
+def _whole(key: str, held: dict[str, bytes]) -> Iterator[Pair]:
+    if held.get("picture") and ".txt" in held:
+        text = one_space(held[".txt"].decode("utf-8", "replace"))
+        yield Pair(key, held["picture"], text, held.get(".json", b""))
 
 
 class PairShards:
@@ -106,7 +117,7 @@ class PairShards:
             at += here
 
     def _of_shard(self, split: str, tar: Path, first: int, last: int) -> Iterator[dict[str, Any]]:
-        held: list[tuple[str, bytes, str]] = []
+        held: list[Pair] = []
         made = 0
         for pair in pairs_in(tar):
             held.append(pair)
@@ -117,14 +128,12 @@ class PairShards:
             held, made = [], made + 1
             if made == last:
                 return
-        raise MioError(
-            f"{tar} holds {made} examples where its statistics say {last} or more; fetch this shard again"
-        )
+        raise MioError(f"{tar} holds {made} examples where its statistics say {last} or more; fetch this shard again")
 
-    def example(self, split: str, tar: Path, pairs: list[tuple[str, bytes, str]]) -> dict[str, Any]:
-        [(key, picture, text)] = pairs
-        image = picture_of(picture, f"{key} in {tar}")
-        return {"id": f"{self.name}/{split}/{tar.stem}/{key}", "image": image, "captions": [text]}
+    def example(self, split: str, tar: Path, pairs: list[Pair]) -> dict[str, Any]:
+        [pair] = pairs
+        image = picture_of(pair.picture, f"{pair.key} in {tar}")
+        return {"id": f"{self.name}/{split}/{tar.stem}/{pair.key}", "image": image, "captions": [pair.text]}
 
 
 class LaionAesthetics(PairShards):
@@ -159,12 +168,12 @@ class Cc12MInterleaved(PairShards):
     group = 4
     largest: ClassVar[int] = 256  # pixels of a history's picture
 
-    def example(self, split: str, tar: Path, pairs: list[tuple[str, bytes, str]]) -> dict[str, Any]:
-        pictures = [_small(picture_of(picture, f"{key} in {tar}"), self.largest) for key, picture, _ in pairs]
+    def example(self, split: str, tar: Path, pairs: list[Pair]) -> dict[str, Any]:
+        pictures = [_small(picture_of(picture, f"{key} in {tar}"), self.largest) for key, picture, _, _ in pairs]
         return {
-            "id": f"{self.name}/{split}/{tar.stem}/{pairs[0][0]}",
+            "id": f"{self.name}/{split}/{tar.stem}/{pairs[0].key}",
             "frames": one_size(pictures),
-            "captions": [text for _, _, text in pairs],
+            "captions": [pair.text for pair in pairs],
         }
 
 

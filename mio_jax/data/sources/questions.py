@@ -6,6 +6,7 @@ GQA       FOLDER/train_balanced_questions.json, val_balanced_questions.json, ima
 TallyQA   FOLDER/train.json, test.json, train2014/, val2014/, VG_100K/, VG_100K_2/
 TextVQA   FOLDER/TextVQA_0.5.1_train.json, TextVQA_0.5.1_val.json, train_images/
 VizWiz    FOLDER/Annotations/train.json, val.json, train/, val/
+OCR-VQA   FOLDER/dataset.json, images/0061007161.jpg ...
 CLEVR     FOLDER/questions/CLEVR_train_questions.json, CLEVR_val_questions.json, images/train/, images/val/
 
 Where several people answered, the answer of most of them stands.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mio_jax.data.sources.files import most_common, one_space, read_json
@@ -121,6 +123,22 @@ class VizWiz(Questions):
         part = self.parts[split]
         for one in read_json(self.folder / f"Annotations/{part}.json"):
             yield f"{part}/{one['image']}", one["question"], most_common([a["answer"] for a in one["answers"]])
+
+
+class OcrVqa(Questions):
+    """What stands on the covers of books."""
+
+    name = "ocrvqa"
+    licence = "see the set's own page; the covers are their publishers'"
+    attribution = "OCR-VQA by Mishra et al."
+    parts: ClassVar[dict[str, int]] = {"train": 1, "test": 3}
+
+    def asked(self, split: str) -> Iterator[Asked]:
+        for key, one in read_json(self.folder / "dataset.json").items():
+            if one["split"] == self.parts[split]:
+                ending = Path(one["imageURL"]).suffix
+                for question, answer in zip(one["questions"], one["answers"], strict=True):
+                    yield f"images/{key}{ending}", question, answer
 
 
 class Clevr(Questions):

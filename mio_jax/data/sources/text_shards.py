@@ -4,6 +4,7 @@ C4         FOLDER/en/c4-train.00000-of-01024.json.gz, c4-validation.00000-of-000
 mC4        FOLDER/multilingual/c4-de.tfrecord-00000-of-02048.json.gz, c4-de-validation.tfrecord-....json.gz
 Stack      FOLDER/data/python/train-00000-of-00206.parquet, ...          (stack_markdown: data/markdown/ alone)
 Wikipedia  FOLDER/20231101.en/train-00000-of-00041.parquet, ...
+RefinedWeb FOLDER/data/train-00000-of-05534-....parquet, ...
 RedPajama  FOLDER/common_crawl/2023-06/en_head_0000.json.gz.dedup.classifier.jsonl.zst, ...; FOLDER/book/book.jsonl
 """
 
@@ -56,6 +57,14 @@ class Wikipedia(TextShards):
     licence = "CC BY-SA 3.0"
     attribution = "Wikipedia, as published by the Wikimedia Foundation"
     files: ClassVar = {"train": "*/*.parquet"}
+
+
+class RefinedWeb(TextShards):
+    name = "refinedweb"
+    licence = "ODC-BY; Common Crawl's terms of use"
+    attribution = "RefinedWeb by Penedo et al., TII"
+    columns = ("content",)
+    files: ClassVar = {"train": "data/train-*.parquet"}
 
 
 class RedPajamaCommonCrawl(TextShards):

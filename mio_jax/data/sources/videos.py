@@ -32,6 +32,7 @@ class Videos(FolderSource):
     media = ("frames",)
     seen = ("frames",)
     field: ClassVar[str] = "captions"
+    frames: ClassVar[int] = FRAMES
 
     @abc.abstractmethod
     def told(self, split: str) -> Iterable[tuple[str, Any]]:
@@ -43,7 +44,7 @@ class Videos(FolderSource):
     def example(self, split: str, item: tuple[str, Any]) -> dict[str, Any]:
         file, told = item
         key = file.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-        return {"id": self.id(split, key), "frames": read_frames(self.folder / file, FRAMES), self.field: told}
+        return {"id": self.id(split, key), "frames": read_frames(self.folder / file, self.frames), self.field: told}
 
 
 class MsrVtt(Videos):

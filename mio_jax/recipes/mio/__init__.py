@@ -16,6 +16,8 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "published_token_space": "tokens",
     "space_from_checkpoint": "tokens",
     "published_space": "tokens",
+    "check_weights": "tokens",
+    "write_added_tokens": "growth",
     "resolve_model": "model",
     "model_sizes": "model",
     "build_model": "model",

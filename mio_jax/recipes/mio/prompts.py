@@ -175,7 +175,7 @@ def substitute_batch(
 @functools.lru_cache(maxsize=64)
 def _added_pattern(space: TokenSpace) -> re.Pattern[str]:
     strings = sorted((re.escape(token) for token, _ in space.specials), key=len, reverse=True)
-    coded = [re.escape(b.token_format).replace(r"\{\}", r"(?:0|[1-9]\d*)") for b in space.blocks if b.token_format]
+    coded = [block.token_pattern for block in space.blocks if block.token_format]
     return re.compile("|".join(strings + coded))
 
 
@@ -184,12 +184,9 @@ def _added_id(token: str, space: TokenSpace) -> int | None:
     if token in ids:
         return ids[token]
     for block in space.blocks:
-        if not block.token_format:
-            continue
-        before, after = block.token_format.split("{}")
-        number = token[len(before) : len(token) - len(after)]
-        if token.startswith(before) and token.endswith(after) and number.isdigit():
-            return block.start + int(number) if int(number) < block.size else None
+        code = block.code_of(token)
+        if code is not None:
+            return block.start + code
     return None
 
 

@@ -27,6 +27,8 @@ ADDED_TOKENS = ("[SPCH]", SPEECH_CLOSE, "[IMG]", SPEECH_OPEN, IMAGE_CLOSE, IMAGE
 IMAGE_FORMAT, SPEECH_FORMAT, LOCATION_FORMAT = "<img{}>", "<spch{}>", "<loc{}>"
 SENTINEL_FORMAT = "<extra_id_{}>"
 
+ADDED_TOKENS_FILE = "added_tokens.json"  # string -> id, beside a Hugging Face checkpoint
+
 PUBLISHED_TEXT_VOCAB = 64000  # Yi's tokenizer
 PUBLISHED_IMAGE_CODES, PUBLISHED_IMAGE_LENGTH = 8192, 32  # SEED-Tokenizer 2
 PUBLISHED_SPEECH_CODES, PUBLISHED_SPEECH_LAYERS = 4096, 4  # SpeechTokenizer, the first 4 of 8 layers of 1024
@@ -106,50 +108,72 @@ def published_space() -> TokenSpace:
 def token_space(tokenizers: Any) -> TokenSpace:
     """The table that fits the tokenizers at hand (`mio_tokenizers.TokenizerSet`).
 
-    Raises MioError where the text tokenizer's special pieces do not lie at Yi's ids.
+    The order of the two code blocks is that of the checkpoint's list that `tokenizers.added_tokens` names, and image
+    first where it names none.
+
+    Raises MioError where the text tokenizer's special pieces do not lie at Yi's ids, or where that list is of another
+    vocabulary than these tokenizers make.
     """
     text, image, audio = tokenizers.text, tokenizers.image, tokenizers.audio
-    return mio_token_space(
+    where = getattr(tokenizers, "added_tokens", "")
+    listed = space_from_checkpoint(where, image_length=image.tokens, speech_layers=audio.n_q) if where else None
+    made = mio_token_space(
         text.vocab_size,
         image_codes=image.vocab_size,
         image_length=image.tokens,
         # Layers of a block are equally large; of a codec whose layers are not, the smaller ones leave ids unused.
         speech_codes=max(audio.layer_sizes) * audio.n_q,
         speech_layers=audio.n_q,
+        order=tuple(block.name for block in listed.blocks if block.token_format) if listed else ("image", "speech"),
         sentinels=tokenizers.sentinels,
     )
+    for block in listed.blocks if listed else ():
+        if made.block(block.name) != block:
+            raise MioError(
+                f"tokenizers.added_tokens: {where} has {block.size} {block.name} ids from {block.start}, these "
+                f"tokenizers make {made.block(block.name).size} from {made.block(block.name).start}"
+            )
+    return made
 
 
 def read_added_tokens(folder: str | pathlib.Path) -> dict[str, int]:
-    """The added-token table, string -> id, that stands beside a Hugging Face checkpoint.
+    """The added-token table, string -> id, that stands beside a Hugging Face checkpoint (a folder, or the file itself).
 
     Looks in added_tokens.json, tokenizer.json and tokenizer_config.json. Raises MioError if none holds one.
     """
-    folder = pathlib.Path(folder)
-    table: dict[str, int] = {}
-    for name in ("added_tokens.json", "tokenizer.json", "tokenizer_config.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if name == "added_tokens.json":
-                found = {str(token): int(i) for token, i in content.items()}
-            elif name == "tokenizer.json":
-                found = {entry["content"]: int(entry["id"]) for entry in content.get("added_tokens", [])}
-            else:
-                decoder = content.get("added_tokens_decoder", {})
-                found = {entry["content"]: int(i) for i, entry in decoder.items()}
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise MioError(f"{path} is not a table of added tokens: {error!r}") from error
-        for token, i in found.items():
-            if table.setdefault(token, i) != i:
-                raise MioError(f"{path} gives {token!r} the id {i}, another file of the checkpoint {table[token]}")
+    table = _find_table(pathlib.Path(folder))
     if not table:
         raise MioError(
             f"{folder} has no added-token table (added_tokens.json, tokenizer.json or tokenizer_config.json); the order"
             " of MIO's image and speech blocks must be read from it and is never guessed"
         )
+    return table
+
+
+def _find_table(folder: pathlib.Path) -> dict[str, int]:
+    """The table, empty where there is none. Raises MioError on files that are damaged or do not agree."""
+    names: tuple[str, ...] = (ADDED_TOKENS_FILE, "tokenizer.json", "tokenizer_config.json")
+    if folder.is_file():
+        folder, names = folder.parent, (folder.name,)
+    table: dict[str, int] = {}
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if name == "tokenizer.json":
+                found = {entry["content"]: int(entry["id"]) for entry in content.get("added_tokens", [])}
+            elif name == "tokenizer_config.json":
+                decoder = content.get("added_tokens_decoder", {})
+                found = {entry["content"]: int(i) for i, entry in decoder.items()}
+            else:
+                found = {str(token): int(i) for token, i in content.items()}
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MioError(f"{path} is not a table of added tokens: {error!r}") from error
+        for token, i in found.items():
+            if table.setdefault(token, i) != i:
+                raise MioError(f"{path} gives {token!r} the id {i}, another file of the checkpoint {table[token]}")
     return table
 
 
@@ -200,6 +224,32 @@ def space_from_added_tokens(
 def space_from_checkpoint(folder: str | pathlib.Path, **lengths: int) -> TokenSpace:
     """`read_added_tokens` and `space_from_added_tokens` in one."""
     return space_from_added_tokens(read_added_tokens(folder), **lengths)
+
+
+def check_weights(path: str | pathlib.Path, space: TokenSpace, tokenizers: Any) -> None:
+    """Refuses weights whose rows mean other tokens than the run's vocabulary.
+
+    Raises MioError where the added-token table beside them has another layout, or where there is none for a vocabulary
+    of the published size and `tokenizers.added_tokens` names none either: the order of the blocks is never guessed.
+    """
+    folder = pathlib.Path(path)
+    folder = folder if folder.is_dir() else folder.parent
+    table = _find_table(folder)
+    published = space.vocab_size == published_space().vocab_size
+    if not table and published and not getattr(tokenizers, "added_tokens", ""):
+        raise MioError(
+            f"{folder} has no added-token table, so whether its image or its speech codes come first is not known; "
+            "put the checkpoint's added_tokens.json there, or name one: --config.tokenizers.added_tokens=FILE"
+        )
+    if IMAGE_FORMAT.format(0) not in table:  # a text model's own specials
+        return
+    lengths = {"image_length": space.span("image").length, "speech_layers": space.block("speech").layers}
+    for block in space_from_added_tokens(table, **lengths).blocks:
+        if (block.start, block.size) != ((own := space.block(block.name)).start, own.size):
+            raise MioError(
+                f"the weights in {folder} have their {block.name} ids from {block.start} to {block.stop - 1}, this "
+                f"run from {own.start} to {own.stop - 1}; take theirs: --config.tokenizers.added_tokens={folder}"
+            )
 
 
 def unflatten(codes: np.ndarray, layers: int, codes_per_layer: int) -> tuple[np.ndarray, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def pairs(folder: Path) -> None:
         with tarfile.open(folder / f"{shard:05d}.tar", "w") as tar:
             for number in range(8):
                 key = f"{shard:05d}{number:04d}"
-                files = {".jpg": picture_bytes(number), ".txt": f"A  Dog, {number}".encode(), ".json": b"{}"}
+                told = json.dumps({"clip_score": 0.2 + number / 50}).encode()
+                files = {".jpg": picture_bytes(number), ".txt": f"A  Dog, {number}".encode(), ".json": told}
                 for ending, data in files.items():
                     member = tarfile.TarInfo(key + ending)
                     member.size = len(data)
@@ -53,6 +55,10 @@ def stack(folder: Path) -> None:
 
 def wikipedia(folder: Path) -> None:
     write_parquet(folder / "20231101.en/train-00000-of-00001.parquet", {"title": ["x"] * 60, "text": TEXTS})
+
+
+def refinedweb(folder: Path) -> None:
+    write_parquet(folder / "data/train-00000-of-00001-abc.parquet", {"content": TEXTS, "url": ["x"] * 60})
 
 
 def redpajama(folder: Path) -> None:
@@ -107,11 +113,11 @@ def instruct_pix2pix(folder: Path) -> None:
 
 
 MAKERS = {
-    **{name: pairs for name in ("laion_aesthetics", "laion_400m", "cc12m", "cc3m")},
+    **{name: pairs for name in ("laion_aesthetics", "laion_400m", "cc12m", "cc3m", "sbu", "laion_coco", "laion_gpt4v")},
     **{
         maker.__name__: maker
         for maker in (
-            *(redcaps, c4, mc4, stack, wikipedia, redpajama),
+            *(redcaps, c4, mc4, stack, wikipedia, refinedweb, redpajama),
             *(alpaca, dolly, open_assistant, mbpp, flan, magicbrush, instruct_pix2pix),
         )
     },

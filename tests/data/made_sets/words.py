@@ -55,6 +55,16 @@ def vizwiz(folder: Path) -> None:
         write(folder / f"Annotations/{part}.json", [asked])
 
 
+def ocrvqa(folder: Path) -> None:
+    told = {}
+    for number, split in (("0061007161", 1), ("0061007162", 3), ("0061007163", 2)):
+        picture(folder / f"images/{number}.jpg", 3)
+        address = f"http://ecx.images-amazon.com/images/I/{number}.jpg"
+        told[number] = {"imageURL": address, "questions": ["Who  wrote this?", "What is it?"], "split": split}
+        told[number] |= {"answers": ["A. Writer", "Novel"], "title": "x", "authorName": "A. Writer", "genre": "Novel"}
+    write(folder / "dataset.json", told)
+
+
 def clevr(folder: Path) -> None:
     for part in ("train", "val"):
         picture(folder / f"images/{part}/CLEVR_{part}_000000.png", 1)
@@ -67,6 +77,7 @@ def scienceqa(folder: Path) -> None:
     for number, part in (("1", "train"), ("2", "test")):
         picture(folder / part / number / "image.png", 1)
         problems[number] = {"question": "Which state?", "choices": ["Ohio", "Utah"], "answer": 1, "hint": "", "image": "image.png"}
+        problems[number] |= {"lecture": "States  are  parts.", "solution": "It is Utah." if number == "1" else ""}
     problems["3"] = {**problems["1"], "image": None}
     write(folder / "problems.json", problems)
     write(folder / "pid_splits.json", {"train": ["1", "3"], "test": ["2"]})
@@ -114,7 +125,7 @@ def llava_instruct(folder: Path) -> None:
 MAKERS = {
     maker.__name__: maker
     for maker in (
-        *(vqav2, okvqa, gqa, tallyqa, textvqa, vizwiz, clevr),
+        *(vqav2, okvqa, gqa, tallyqa, textvqa, vizwiz, clevr, ocrvqa),
         *(scienceqa, aokvqa, vsr, nlvr2, llava_instruct),
     )
 }
