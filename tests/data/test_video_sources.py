@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mio_jax.data.media.video_documents import Told, clips, interleaved, read_told
 from mio_jax.data.media.video_reader import video_of
-from mio_jax.data.sources import source
+from mio_jax.data.shards import encode_examples
 from mio_jax.data.sources.fluent_anim import FluentAnimations, emoji_of
+from mio_jax.data.sources.video_documents import VideoDocuments
 from mio_jax.errors import MioError
-from tests.data.made_sets import make
-from tests.data.made_sets.animations import CUT, MOVING, two_scenes
+from tests.data.made_sets.animations import CUT, MOVING, fluent_anim, two_scenes, video_documents
 
 PARTS = [0, "Cut the onions. Stir,", 1, "until it boils."]
 
 
 def test_fluent_animations_are_named_and_split_by_drawing(tmp_path: Path) -> None:
-    reader = source("fluent_anim", folder=make("fluent_anim", tmp_path))
+    reader = FluentAnimations(fluent_anim(tmp_path))
     found = {split: list(reader.examples(split)) for split in ("train", "test")}
     whole = [*found["train"], *found["test"]]
     assert {one["id"].rsplit("/")[-1] for one in whole} == set(MOVING), "those that move and have a name"
@@ -34,12 +36,12 @@ def test_fluent_animations_are_named_and_split_by_drawing(tmp_path: Path) -> Non
     assert one["frames"].shape == (4, 64, 64, 3)
     assert one["frames"][:, 5, 5, 1].tolist() == [30, 90, 150, 210], "the middles of four equal parts"
     assert emoji_of("1f3f4-gbeng") == emoji_of("ffffffffff") == ""
-    assert FluentAnimations(tmp_path / "fluent_anim", frames=2, size=32).frames == 2
+    assert FluentAnimations(tmp_path, frames=2, size=32).frames == 2
 
 
 @pytest.mark.parametrize("name", ["soup.srt", "stew.jsonl"])
 def test_what_is_told_stands_behind_its_clip(name: str, tmp_path: Path) -> None:
-    folder = make("video_documents", tmp_path)
+    folder = video_documents(tmp_path)
     told = read_told(folder / "cooking" / name)
     assert told == [Told(0, 0.4, "Cut the onions."), Told(0.5, 0.9, "Stir,"), Told(1.6, 1.9, "until it boils.")]
     made = interleaved(video_of(two_scenes(), rate=25), told)
@@ -48,12 +50,26 @@ def test_what_is_told_stands_behind_its_clip(name: str, tmp_path: Path) -> None:
 
 
 def test_documents_of_a_folder(tmp_path: Path) -> None:
-    reader = source("video_documents", folder=make("video_documents", tmp_path))
+    reader = VideoDocuments(video_documents(tmp_path))
     found = [one for split in reader.splits for one in reader.examples(split)]
     assert sorted(one["id"].split("/", 2)[2] for one in found) == ["cooking/soup", "cooking/stew"]
     for one in found:
         assert (one["parts"], one["scores"]) == (PARTS, [])
         assert [picture.shape for picture in one["pictures"]] == [(8, 8, 3)] * 2
+
+
+def test_records_hold_the_codes_of_every_frame(tmp_path: Path) -> None:
+    codes = SimpleNamespace(tokens=2, encode=lambda picture: np.asarray(picture[0, 0, 1:], np.int32))
+    tokenizers = SimpleNamespace(image=codes)
+    reader = FluentAnimations(fluent_anim(tmp_path / "a"))
+    [record] = encode_examples(list(reader.examples("train", 0, 1)), reader, tokenizers)
+    assert record["frames"].tolist() == [[30, 30], [90, 90], [150, 150], [210, 210]]
+    assert json.loads(record["captions"]) == reader.items("train")[0].caption.split("\n")
+    documents = VideoDocuments(video_documents(tmp_path / "b"))
+    made = [one for split in documents.splits for one in documents.examples(split)]
+    [record] = encode_examples(made[:1], documents, tokenizers)
+    assert record["pictures"].tolist() == [[10, 10], [35, 35]]
+    assert json.loads(record["parts"]) == PARTS
 
 
 def test_without_a_cut_there_are_ten_equal_clips() -> None:

@@ -115,8 +115,6 @@ READERS: dict[str, str] = {
     "mantis_instruct": "conversations:Mantis",
     "ocrvqa": "questions:OcrVqa",
     "scienceqa_reasons": "choices:ScienceQaReasons",
-    "fluent_anim": "fluent_anim:FluentAnimations",
-    "video_documents": "video_documents:VideoDocuments",
 }
 
 FOLDER_SOURCES: dict[str, str] = {name: f"mio_jax.data.sources.{reader}" for name, reader in READERS.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,14 @@ def animation(path: Path, frames: np.ndarray, duration: int = 40) -> None:
     first.save(path, save_all=True, append_images=rest, duration=duration, loop=0, lossless=True)
 
 
-def fluent_anim(folder: Path) -> None:
+def fluent_anim(folder: Path) -> Path:
     for number, stem in enumerate(MOVING):
         frames = np.zeros((8, 20, 20, 3), np.uint8) + np.arange(8, dtype=np.uint8)[:, None, None, None] * 30
         frames[..., 0] = number
         animation(folder / "assets" / f"{stem}.webp", frames)
     for stem in FLAGS:
         Image.new("RGB", (20, 20)).save(folder / "assets" / f"{stem}.webp", lossless=True)
+    return folder
 
 
 def two_scenes() -> np.ndarray:
@@ -38,7 +38,7 @@ def two_scenes() -> np.ndarray:
     return frames
 
 
-def video_documents(folder: Path) -> None:
+def video_documents(folder: Path) -> Path:
     """Nothing is known of the third video."""
     animation(folder / "cooking" / "soup.webp", two_scenes())
     animation(folder / "cooking" / "stew.webp", two_scenes())
@@ -50,6 +50,4 @@ def video_documents(folder: Path) -> None:
     rows = [(1.6, 1.9, "until it boils."), (0, 0.4, "Cut  the onions."), (0.5, 0.9, "Stir,"), (9, 9, "")]
     lines = [json.dumps({"start": start, "end": end, "text": text}) for start, end, text in rows]
     (folder / "cooking" / "stew.jsonl").write_text("\n".join(lines), encoding="utf-8")
-
-
-MAKERS: dict[str, Callable[[Path], None]] = {"fluent_anim": fluent_anim, "video_documents": video_documents}
+    return folder
