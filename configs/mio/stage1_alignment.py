@@ -47,9 +47,9 @@ def get_config() -> ConfigDict:
                     "alignment",
                     steps=24_800,
                     composition=(
-                        Part("mio_pairs", 12 * GPUS),
-                        Part("mio_text", 2 * GPUS),
-                        Part("mio_audio", 2 * GPUS),
+                        Part("mio_stage1_image_text", 12 * GPUS),
+                        Part("mio_stage1_text", 2 * GPUS),
+                        Part("mio_stage1_speech", 2 * GPUS),
                     ),
                     micro_batches=4,
                     optim=OptimConfig(learning_rate=3e-5, schedule="cosine", warmup_ratio=0.03, clip_norm=1.0),

@@ -66,7 +66,7 @@ def test_a_folder_source_keeps_the_protocol(name: str, tmp_path: Path) -> None:
                 elif field != "audio":
                     assert json.loads(json.dumps(value)) == value
         if examples:
-            [again] = reader.examples(split, len(examples) - 1, None)
+            [again] = reader.examples(split, len(examples) - 1, len(examples) if few else None)
             [first] = reader.examples(split, 0, 1)
             for one, other in ((again, examples[-1]), (first, examples[0])):
                 for field, value in one.items():
@@ -235,7 +235,11 @@ def test_classes(tmp_path: Path) -> None:
         "cub200": ["black footed albatross"],
         "inaturalist": ["common earthworm"],
     }
-    for name, test in (("sun397", "apse indoor"), ("places365", "apartment building outdoor"), ("imagenet", "goldfish")):
+    for name, test in (
+        ("sun397", "apse indoor"),
+        ("places365", "apartment building outdoor"),
+        ("imagenet", "goldfish"),
+    ):
         assert [e["label"] for e in all_of(name, tmp_path, "test")] == [test]
 
 

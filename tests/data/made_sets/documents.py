@@ -62,7 +62,9 @@ def flickr30k(folder: Path) -> None:
     write(folder / "results_20130124.token", "\n".join(lines) + "\n")
 
 
-def _chat(*said: str, who: tuple[str, str] = ("from", "value"), names: tuple[str, str] = ("human", "gpt")) -> list[dict]:
+def _chat(
+    *said: str, who: tuple[str, str] = ("from", "value"), names: tuple[str, str] = ("human", "gpt")
+) -> list[dict]:
     return [{who[0]: names[n % 2], who[1]: text} for n, text in enumerate(said)]
 
 
@@ -94,9 +96,7 @@ def llavar(folder: Path) -> None:
 
 def mantis_instruct(folder: Path) -> None:
     picture(folder / "nlvr2/train_images/c.png", 1)
-    chat = _chat(
-        "<image> <image> Are both red?", "No.", who=("role", "content"), names=("user", "assistant")
-    )
+    chat = _chat("<image> <image> Are both red?", "No.", who=("role", "content"), names=("user", "assistant"))
     images = [{"bytes": None, "path": "c.png"}, {"bytes": picture_bytes(2), "path": "d.png"}]
     table = {"id": ["x"], "images": [images], "conversation": [chat], "source": ["nlvr2"]}
     write_parquet(folder / "nlvr2/train-00000-of-00001.parquet", table)

@@ -61,4 +61,3 @@ def common_voice(folder: Path) -> None:
 
 
 MAKERS = {maker.__name__: maker for maker in (librispeech, libriheavy, gigaspeech, common_voice)}
-
