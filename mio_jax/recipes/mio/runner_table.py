@@ -111,7 +111,7 @@ _ENTRIES = (
         "video_caption",
         "a sentence about a video",
         "video",
-        "Please describe the following video: {video}",
+        "Please describe the following video.\n{video}",
         "Please describe the following video: {video}",
     ),
     _entry(
@@ -127,7 +127,7 @@ _ENTRIES = (
         "video_generation",
         "the frames of a video of what a text says",
         "text",
-        "Please generate a video for ``{text}''",
+        "Please generate a video for ``{text}''.",
         "Please generate a video for ``{text}'': ",
         gives="video",
         output="video",
@@ -147,9 +147,8 @@ _ENTRIES = (
         "a text read aloud",
         "text",
         {
-            "": "Please generate a speech according to the given transcription.\n{text}",
-            "example": "The transcription is ``{text}''. Please generate a speech according to the given "
-            "transcription. Start with <spch>.",
+            "": "The transcription is ``{text}''. Please generate a speech according to the given transcription. "
+            "Start with <spch>.",
             EVALUATION: "Please generate a speech according to the given transcription. Start with <spch>. {text}",
         },
         "Please generate a speech of ``{text}'': ",
