@@ -101,7 +101,7 @@ def librispeech(folder: Path, kind: str = "transcription") -> list[Item]:
         part = folder / "test-clean"
         if not part.is_dir():
             raise FileNotFoundError(2, "absent", str(part))
-        lines = [(file, *line.split(" ", 1)) for file in sorted(part.rglob("*.trans.txt")) for line in read_lines(file)]
+        told = [(file, line.partition(" ")) for file in sorted(part.rglob("*.trans.txt")) for line in read_lines(file)]
         return [
             Item(
                 key,
@@ -111,7 +111,7 @@ def librispeech(folder: Path, kind: str = "transcription") -> list[Item]:
                 else functools.partial(_sound, file.parent / f"{key}.flac"),
                 functools.partial(_here, text),
             )
-            for file, key, text in lines
+            for file, (key, _, text) in told
         ]
 
 

@@ -106,8 +106,9 @@ class Runner:
                     f"a prompt of {bare} tokens and an answer of up to {room} leave no room for a frame in the context"
                     f" of {self.length}: shorten the text, or lower --max-new-tokens"
                 )
-            coded = self._seen if isinstance(inputs.video, Video) else self._coded
-            chosen = coded(inputs.video, settings.key_frames, settings.frames)
+            asked = (settings.key_frames, settings.frames)
+            video = inputs.video
+            chosen = self._seen(video, *asked) if isinstance(video, Video) else self._coded(video, *asked)
             media["video"] = [chosen[i] for i in thinned(np.arange(len(chosen)), fit)]
             if len(media["video"]) < len(chosen):
                 note = f"{fit} of {len(chosen)} frames were shown: the context of {self.length} holds no more"
