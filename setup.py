@@ -76,6 +76,7 @@ EXTRAS = {
     ],
     "beam": ["apache-beam>=2.70,<3"],
     "video": ["av>=14,<17"],
+    "language": ["py3langid>=0.3,<0.5"],  # which language a text is in, for data.filters
     "serve": ["starlette>=0.47,<1", "uvicorn>=0.35,<1"],
     "wandb": ["wandb>=0.22,<1"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],

@@ -45,7 +45,9 @@ class Placement(NamedTuple):
     def info(self) -> np.ndarray:
         """float32 [11]: pad (2), 1 / scale, source (2), offset / source (2), offset (2), scaled size (2)."""
         (h, w), (y, x) = self.source, self.offset
-        return np.asarray([*self.pad, np.float32(1) / self.scale, h, w, y / h, x / w, y, x, *self.scaled], np.float32)
+        return np.asarray(
+            [*self.pad, np.float32(1) / self.scale, h, w, y / h, x / w, y, x, *self.scaled], np.float32
+        )
 
     def _part(self) -> tuple[slice, slice]:
         return tuple(slice(o, o + s) for o, s in zip(self.offset, self.shown, strict=True))  # type: ignore[return-value]

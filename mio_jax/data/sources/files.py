@@ -24,7 +24,9 @@ def published(name: str, folder: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         missing = error.filename or folder
-        raise MioError(f"{name}: there is no {missing}; {folder} must be laid out as the set is published") from None
+        raise MioError(
+            f"{name}: there is no {missing}; {folder} must be laid out as the set is published"
+        ) from None
     except OSError as error:
         raise MioError(f"{name}: {error.filename or folder} cannot be read ({error.strerror or error})") from error
     except NOT_AS_PUBLISHED as error:
@@ -67,9 +69,7 @@ def rows_of_table(path: Path, columns: Sequence[str] = (), delimiter: str = ",")
     """
     with open(path, encoding="utf-8", newline="") as file:
         lines = (line for line in file if not line.startswith("#"))
-        for number, row in enumerate(
-            csv.DictReader(lines, columns or None, delimiter=delimiter, skipinitialspace=True), 1
-        ):
+        for number, row in enumerate(csv.DictReader(lines, columns or None, delimiter=delimiter, skipinitialspace=True), 1):
             short = [name for name, value in row.items() if value is None]
             if short:
                 raise KeyError(f"{path.name}: row {number} has no {short[0]}")

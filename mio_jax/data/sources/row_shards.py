@@ -117,10 +117,7 @@ class Shards(abc.ABC):
                         if number >= stop:
                             break
                         if number >= start:
-                            yield {
-                                "id": f"{self.name}/{split}/{path.relative_to(self.folder).as_posix()}/{row}",
-                                **self.fields(value),
-                            }
+                            yield {"id": f"{self.name}/{split}/{path.relative_to(self.folder).as_posix()}/{row}", **self.fields(value)}
             at += here
 
     def _numbered(self, split: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -48,16 +48,11 @@ class Sounds(FolderSource):
         there = names_in(str(self.folder / "clips"))
         listed = list(rows)
         found = [
-            (f"clips/{name}{ending}", texts)
-            for name, texts in listed
-            for ending in (".wav", ".flac")
-            if name + ending in there
+            (f"clips/{name}{ending}", texts) for name, texts in listed for ending in (".wav", ".flac") if name + ending in there
         ]
         if listed and not found:
             name = listed[0][0]
-            raise MioError(
-                f"{self.name}: none of the {len(listed)} clips is in {self.folder}/clips, such as {name}.wav"
-            )
+            raise MioError(f"{self.name}: none of the {len(listed)} clips is in {self.folder}/clips, such as {name}.wav")
         return found
 
 

@@ -30,7 +30,7 @@ class Videos(FolderSource):
     """id, frames uint8 [5, height, width, 3], and what is told of the video under the name of `field`."""
 
     media = ("frames",)
-    seen = ("frames",)
+    seen: ClassVar[tuple[str, ...]] = ("frames",)
     field: ClassVar[str] = "captions"
     frames: ClassVar[int] = FRAMES
 

@@ -108,7 +108,7 @@ def spread(frames: np.ndarray, count: int) -> np.ndarray:
     """`count` of the frames [n, ...], evenly over all; those there are, where there are fewer."""
     if len(frames) <= count:
         return frames
-    return frames[(np.arange(count) + 0.5).astype(np.float64) * len(frames) // count]
+    return frames[((np.arange(count) + 0.5) * len(frames) / count).astype(np.int64)]
 
 
 def frames_for(record: Record, said: str) -> Content:

@@ -78,8 +78,9 @@ def _task(row: Row, kind: str, readable: bool) -> Task:
 
 
 def _why(row: Row) -> str:
+    lacking = "no kind of task for" if row.set in FOLDER_SOURCES else "no reader of"  # another recipe may read it
     return (
-        f"there is no reader of {row.title} here yet; add one (docs/tutorial_add_a_dataset.md), or train without it: "
+        f"there is {lacking} {row.title} here yet; add one (docs/tutorial_add_a_dataset.md), or train without it: "
         "--config.data.absent_sets=leave_out"
     )
 

@@ -115,7 +115,7 @@ _ROWS: tuple[Row, ...] = (
     Row("okvqa", "OK-VQA", "vqa", ("vqa",), 0.0, 9e3),
     Row("aokvqa", "A-OKVQA", "vqa", ("vqa", "vqa_choices"), 0.0, 17e3),
     Row("textvqa", "TextVQA", "vqa", ("vqa",), 0.0, 34.6e3),
-    Row("ocrvqa", "OCR-VQA", "vqa", (), 0.0, 802e3),
+    Row("ocrvqa", "OCR-VQA", "vqa", ("vqa",), 0.0, 802e3),
     Row("stvqa", "ST-VQA", "vqa", (), 0.0, 26e3),
     Row("visual_genome_qa", "Visual Genome questions", "vqa", ("vqa",), 0.0, 1.4e6),
     Row("scienceqa", "ScienceQA", "vqa", ("vqa_choices",), 0.0, 6.2e3),
