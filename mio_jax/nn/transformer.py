@@ -152,8 +152,10 @@ class Decoder(Module):
         """
         seen = jax.lax.dynamic_update_slice(cache.valid, valid, (0, cache.index))
         angles = self._angles(positions)
-        slots = cache.index + jnp.arange(tokens.shape[1])
-        allowed = seen[:, None] & (slots[None, :, None] >= jnp.arange(cache.length)[None, None])
+        allowed = seen[:, None]
+        if tokens.shape[1] > 1:  # one token alone sees all that is valid, wherever it lies: a cache may be a ring
+            slots = cache.index + jnp.arange(tokens.shape[1])
+            allowed &= slots[None, :, None] >= jnp.arange(cache.length)[None, None]
         x = self._embed(tokens)
         written = []
         # Not scanned: a step is so little work that slicing each layer's weights out of the stack would cost as much.
