@@ -29,8 +29,7 @@ def requests() -> tuple[Request, ...]:
         Request(
             rng.integers(8, 20, int(rng.integers(1, 17))).astype(np.int32),
             GREEDY if i % 4 == 3 else DRAWN,
-            max_new_tokens=1 if i == 4 else (12, 60, 57)[i % 3],  # two sizes of the engine that answers them alone
-           ,
+            max_new_tokens=1 if i == 4 else (12, 60, 57)[i % 3],  # in two sizes of the engine that answers them alone
             seed=i,
             begins="image" if i % 4 == 2 else "",
             grammar=i % 4 != 1,
