@@ -32,6 +32,7 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "segment": "generation",
     "ask": "generation",
     "published_sampling": "generation",
+    "published_prompt_tokens": "generation",
     "stop_strings": "generation",
     "import_weights": "checkpoint",
     "export_weights": "checkpoint",
