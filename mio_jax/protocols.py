@@ -358,6 +358,10 @@ class Recipe(Protocol):
         """The publication's `mio_jax.generate.SamplingConfig` for an output. Raises MioError if it has none."""
         ...
 
+    def published_prompt_tokens(self, style: str) -> int:
+        """How many tokens of a prompt the publication keeps, from its beginning on. Recipes may lack this name."""
+        ...
+
     def stop_strings(self, style: str) -> tuple[str, ...]:
         """Special strings that end a response, besides the end of the sequence."""
         ...

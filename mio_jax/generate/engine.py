@@ -221,6 +221,10 @@ class Engine:
             history[:, length - own :] = True
         return decode.Prompts(*map(jnp.asarray, (tokens, valid, history)))
 
+    def pad_prompts(self, prompts: list[np.ndarray], rows: int) -> decode.Prompts:
+        """Left-padded arrays of checked prompts, of a bucketed length within the context."""
+        return self._pad(prompts, rows, self.max_length)
+
     def _prepare(
         self,
         prompts: Sequence[np.ndarray],

@@ -15,16 +15,22 @@ import numpy as np
 
 from mio_jax.errors import MioError
 from mio_jax.generate import decode
-from mio_jax.generate.engine import SMALLEST_LENGTH, Engine, bucket
+from mio_jax.generate.engine import Engine
 from mio_jax.generate.grammar import Grammar, Position
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.nn.base import apply
 from mio_jax.nn.cache import KVCache
 
 PIECE = 256  # prompt tokens that are run at once
-SMALLEST_CACHE = 256  # slots; a cache doubles when it is too small, so that few shapes are compiled
+SMALLEST_PIECE = 16
+SMALLEST_CACHE = 256  # slots, or places for new tokens
 LONGEST_BURST = 32  # tokens
 BURST_SECONDS = 0.05  # a burst grows as long as it takes less
+
+
+def doubled(n: int, smallest: int) -> int:
+    """The first of `smallest`, its double, ... that is at least n: turns differ in size, programs should not."""
+    return smallest << max(-(-n // smallest) - 1, 0).bit_length()
 
 
 class Session:
@@ -71,7 +77,7 @@ class Session:
         if plan.penalty:
             seen = np.zeros((1, engine.space.vocab_size), bool)
             seen[0, prompt] = True
-        room = bucket(limit, SMALLEST_LENGTH)
+        room = doubled(limit, SMALLEST_CACHE)
         state = decode.opened(engine.graphdef, engine.params, hidden, cache, inputs, at, seen, plan=plan, room=room)
         count, given = 1, 0
         try:
@@ -100,20 +106,18 @@ class Session:
         different = np.flatnonzero(self._held[:most] != prompt[:most])
         kept = int(different[0]) if len(different) else most
         self.prefilled = len(prompt) - kept
-        needed = max(len(prompt) + limit, len(prompt) + bucket(PIECE) - 1)  # the last piece is padded
+        needed = len(prompt) + max(limit, PIECE)  # the last piece is padded
         cache, self._cache, self._held = self._cache, None, self._held[:0]
         if cache is None:
             cache = apply(engine.graphdef, engine.params).init_cache(1, SMALLEST_CACHE)
-        length = cache.length
-        while length < needed:
-            length *= 2
+        length = max(cache.length, doubled(needed, SMALLEST_CACHE))
         if length > cache.length:
             cache = cache.grown(length)
         cache = cache._replace(index=jnp.int32(kept), valid=jnp.arange(length)[None] < kept)
         hidden = None
         for start in range(kept, len(prompt), PIECE):
             piece = prompt[start : start + PIECE]
-            padded = np.full((1, bucket(len(piece), SMALLEST_LENGTH)), engine.space.pad, np.int32)
+            padded = np.full((1, doubled(len(piece), SMALLEST_PIECE)), engine.space.pad, np.int32)
             padded[0, : len(piece)] = piece
             hidden, cache = decode.feed(engine.graphdef, engine.params, cache, padded, jnp.int32(len(piece)))
         assert hidden is not None

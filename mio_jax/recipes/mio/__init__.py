@@ -34,6 +34,7 @@ _EXPORTS = {  # name -> module; imported on first use, so that a prompt needs no
     "segment": "generation",
     "ask": "generation",
     "published_sampling": "generation",
+    "published_prompt_tokens": "generation",
     "stop_strings": "generation",
     "task_infos": "runner_table",
     "suite_asks": "runner_table",
