@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
-# Before anything imports jax. TensorFlow's start-up log would drown pytest's.
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-
 import pytest
 from hypothesis import settings
+
+import tests.environment  # noqa: F401 (first of all that could import jax)
 
 # Deterministic: the same examples on every machine; no deadline, because the machines that run this are shared.
 settings.register_profile("mio", derandomize=True, deadline=None, max_examples=50, database=None)

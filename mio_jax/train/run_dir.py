@@ -24,6 +24,7 @@ from mio_jax.parallel.distributed import meet
 
 # On which devices a run is computed, how often it is saved and watched: not what is trained.
 CHANGEABLE = ("mesh", "checkpoint", "log")
+FIRST_FILES = ("config.json", "tokenizers.json", "goodput.jsonl", ".lock", ".lock.others")  # before a stage is begun
 
 
 def config_path(run_dir: Path) -> Path:
@@ -80,15 +81,32 @@ def open_run(config: RunConfig) -> Iterator[Path]:
             fcntl.flock(others, fcntl.LOCK_UN)
         except BlockingIOError:
             raise MioError(f"another process is training in {run_dir}; wait for it or use another run_dir") from None
-        if config_path(run_dir).is_file():
+        new = not config_path(run_dir).is_file()
+        if not new:
             stored = load_config(run_dir)
             _check_same(stored, config)
-            if stored != config:
-                save_json(config, config_path(run_dir))
-        else:
+        if new or stored != config:
             save_json(config, config_path(run_dir))
         meet("mio_jax: the run directory is there")
-        yield run_dir
+        try:
+            yield run_dir
+        except MioError:
+            if new:
+                _unmake(run_dir)
+            raise
+
+
+def _unmake(run_dir: Path) -> None:
+    """Takes away what `open_run` and the start of a run have written, where no stage was begun.
+
+    So a config that turned out to be wrong can be mended and given again for the same folder.
+    """
+    if (run_dir / "stages").exists():
+        return
+    for name in FIRST_FILES:
+        (run_dir / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something of the user's lies there, too
+        run_dir.rmdir()
 
 
 def _opened(path: Path) -> IO[str]:

@@ -14,6 +14,7 @@ from mio_jax.config_loading import save_json
 from mio_jax.errors import MioError
 from mio_jax.web.comparison import Entry, best, chart, columns, figure, page, text_table
 from mio_jax.web.results import RunFiles, Stage
+from tests.environment import UNOPTIMISED
 from tests.train import tiny
 
 QUICKSTART = ["--config", str(Path(__file__).parents[2] / "configs" / "quickstart.py")]
@@ -52,7 +53,7 @@ def test_a_wrong_grid_is_refused_before_anything_starts(tmp_path: Path, words: l
 def test_a_real_sweep_and_its_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XLA_FLAGS", "")  # one device
+    monkeypatch.setenv("XLA_FLAGS", UNOPTIMISED)  # one device
     monkeypatch.setenv("PYTHONPATH", ":".join(p for p in sys.path if p))
     tiny.write_records(tmp_path / "records")
     config = tiny.config(tmp_path / "unused", tmp_path / "records")

@@ -9,6 +9,7 @@ lacks its files. Exit status: 0 nothing failed, 1 something failed, 2 the reques
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -118,4 +119,5 @@ def report(golden: Path, recipes: Sequence[str], outcomes: Outcomes) -> tuple[st
 
 
 if __name__ == "__main__":
+    os.environ["MIO_TEST_OPTIMISED"] = "1"  # see tests/conftest.py: parity is that of the programs that users run
     sys.exit(main())

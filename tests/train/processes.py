@@ -18,6 +18,7 @@ from mio_jax.train.checkpoint import Checkpoints
 from mio_jax.train.metrics import read_rows
 from mio_jax.train.run import find_checkpoint
 from mio_jax.train.run_dir import checkpoint_dir, stage_dir
+from tests.environment import UNOPTIMISED
 
 PATIENCE = 300.0  # seconds for one process, on a machine that is busy with other things
 HEARTBEAT, JOIN = 20, 60  # seconds; a machine that does other things needs long to start four processes
@@ -33,7 +34,7 @@ class Server:
         env = os.environ | {
             "PYTHONPATH": os.pathsep.join(path),
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "",  # one device
+            "XLA_FLAGS": UNOPTIMISED,  # one device
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -131,6 +131,7 @@ def test_run_and_config_exclude_each_other(finished: RunConfig, capsys: pytest.C
         ("mesh.tensor=3", "mesh.tensor=3: 8 devices do not divide by 3"),
         ("mesh.data=8", "rows of a batch: 2 does not divide by 8 devices (mesh axis data)"),
         ("model.heads=3", "model.heads is 3; it must be a multiple of"),
+        ("data.records_dir=nowhere", "no token records of"),
         ("recipe=moi", "unknown recipe 'moi'"),
     ],
 )
@@ -144,7 +145,7 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(
     if flag.startswith("model.heads"):
         words.append("--config.model.kv_heads=2")
     assert said in fails(capsys, "--config", str(Path(finished.run_dir) / "given.py"), *words)
-    assert not (folder / "stages").exists()
+    assert not folder.exists(), "a config that is mended could not be given for this folder"
 
 
 def test_the_note_in_a_checkpoint_says_what_wrote_it(finished: RunConfig) -> None:

@@ -115,3 +115,18 @@ def test_first_unfinished_stage(tmp_path: Path) -> None:
     assert first_unfinished(both, [4, 4]) is None
     with pytest.raises(MioError, match=r"01_two has checkpoints, but stage 'one' before it is not finished; delete"):
         first_unfinished(both, [2, 4])
+
+
+def test_a_start_that_fails_leaves_what_was_there_before(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "mine.txt").write_text("notes")
+    for folder, left in ((tmp_path / "new", None), (kept, ["mine.txt"])):
+        with pytest.raises(MioError, match="records"), open_run(config(folder)):
+            raise MioError("no records")
+        assert (sorted(p.name for p in folder.iterdir()) if folder.exists() else None) == left
+    begun = tmp_path / "begun"
+    stage_dir(config(begun), 0).mkdir(parents=True)
+    with pytest.raises(MioError, match="records"), open_run(config(begun)):
+        raise MioError("no records")
+    assert load_config(begun) == config(begun)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.environment import UNOPTIMISED
 from tests.train.sharded_steps import MODELS, meshes_of
 
 WARNING = "Involuntary full rematerialization"
@@ -21,7 +22,7 @@ Results = dict[str, dict[str, dict[str, Any]]]
 
 def run_script(*arguments: str) -> tuple[Results, str]:
     root = Path(__file__).parents[2]
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"  # quick to compile
+    flags = f"--xla_force_host_platform_device_count=8 {UNOPTIMISED}"
     path = f"{root}{os.pathsep}{root / 'tokenizers'}"
     env = os.environ | {"PYTHONPATH": path, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "0"}
     command = [sys.executable, str(SCRIPT), *arguments]
