@@ -20,6 +20,7 @@ SOURCES = {"mio_jax": ROOT / "mio_jax", "mio_tokenizers": ROOT / "tokenizers" / 
 # Importable from everywhere; they themselves import only each other.
 BASE = ("mio_jax.errors", "mio_jax.config", "mio_jax.config_loading", "mio_jax.protocols", "mio_jax.version")
 BASE += ("mio_jax.config_gin", "mio_jax.config_origins", "mio_jax.config_denoising", "mio_jax.task_protocol")
+BASE += ("mio_jax.config_checks", "mio_jax.config_sets")
 
 # Layer -> what it may import beside itself and BASE. Nothing imports upwards.
 LAYERS: dict[str, tuple[str, ...]] = {

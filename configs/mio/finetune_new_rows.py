@@ -5,7 +5,7 @@ Hardware:  8 GPUs of 80 GB: 25 GB of float32 parameters, 5 GB of moments
 Data:      mio_instruct, of which the sets prepared under data/mio; yours: --config.stages.finetune.mixture=NAME
 Result:    not trained here
 
-For a first look at new codes, or before all is trained: the text of the old model comes out as before.
+For a first look at new codes, or before all is trained: logits of old ids stay, but for media in what was read.
 """
 
 from ml_collections import ConfigDict

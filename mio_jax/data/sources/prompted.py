@@ -19,7 +19,7 @@ from mio_tokenizers.image.io import read_image
 
 
 class JourneyDb(Shards):
-    """id, image, captions [the prompt that made it], folder: of the split."""
+    """id, image, captions [the prompt that made it]."""
 
     name = "journeydb"
     licence = "for research that is not commercial, see its page"

@@ -10,10 +10,13 @@ Common Voice  FOLDER/train.tsv, test.tsv, clips/common_voice_en_1.mp3, ...      
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from mio_jax.data.media.video_files import read_sound
 from mio_jax.data.sources.files import one_space, read_json, read_lines
@@ -110,10 +113,17 @@ class GigaSpeech(Transcribed):
         key, file, start, end, said = item
         if not (self.folder / file).is_file():
             raise MioError(f"there is no sound file {self.folder / file}")
-        audio = read_sound(self.folder / file, start, end)
-        if audio is None:
+        whole = _decoded(str(self.folder / file))
+        cut = whole.samples[round(start * whole.rate) : round(end * whole.rate)] if whole else np.zeros(0, np.float32)
+        if whole is None or not cut.size:
             raise MioError(f"{self.folder / file} has no sound from second {start:g} to {end:g}")
-        return {"id": self.id(split, key), "audio": audio, "transcript": said}
+        return {"id": self.id(split, key), "audio": Audio(cut, whole.rate), "transcript": said}
+
+
+@functools.lru_cache(maxsize=1)
+def _decoded(path: str) -> Audio | None:
+    """A whole file: its parts are read one after the other, and to find one all before it are decoded."""
+    return read_sound(path)
 
 
 class Libriheavy(Shards):

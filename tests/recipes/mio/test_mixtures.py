@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mio_jax.config import AddedSet, DataConfig
+from mio_jax.config import AddedSet, DataConfig, RunConfig, StageConfig
 from mio_jax.data import registry
 from mio_jax.data.availability import usable
+from mio_jax.data.loader import make_loader
+from mio_jax.data.prepare import prepare
 from mio_jax.data.shards import encode_examples
 from mio_jax.data.sources import FOLDER_SOURCES, source
 from mio_jax.errors import MioError
@@ -231,3 +233,40 @@ def test_a_set_of_ones_own(tmp_path: Path) -> None:
 def test_codes_that_are_missing_are_one_line() -> None:
     with pytest.raises(MioError, match="has no codes of its image; prepare the records with them"):
         KINDS["chat_questions"].formatter({"id": "a", "questions": '[["q", "a"]]'}, np.random.default_rng(0), "chat")
+
+
+def test_a_stage_is_trained_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sets from made-up folders through preparation to a batch; the others are left out, and said to be."""
+    for name in ("coco", "vizwiz", "librispeech"):
+        make(name, tmp_path)
+    made = SimpleNamespace(**vars(TOKENIZERS), fingerprints={name: f"{name}-0" for name in ("text", "image", "audio")})
+    data = DataConfig(
+        records_dir=str(tmp_path / "records"),
+        raw_dir=str(tmp_path),
+        length=1200,
+        code_seen=True,
+        absent_sets="leave_out",
+        packing_bins=2,
+        prefetch=0,
+    )
+    stage = StageConfig("instruct", 1, "mio_instruct", 4, style="chat", supervise="responses")
+    config = RunConfig(data=data, stages=(stage,))
+    prepare(config, made, sets=["coco", "vizwiz", "librispeech"])
+    register(data.records_dir)
+    loader = make_loader(
+        config,
+        stage,
+        lambda segments: encode(segments, made, SPACE, supervise="responses"),
+        seed=0,
+        fingerprints=made.fingerprints,
+    )
+    batch = next(loader)
+    assert "goes without 24 of 27 sets" in capsys.readouterr().out
+    assert batch["tokens"].shape == (4, 1200)
+    assert set(np.unique(batch["modality_ids"])) == {0, 1, 2}
+    weights, tokens = batch["loss_weights"], batch["tokens"]
+    assert 0 < weights.mean() < 0.5  # of the system's and the user's words nothing is learned
+    assert not weights[batch["segment_ids"] == 0].any()
+    ends = tokens == SPACE.special(TURN_CLOSE)
+    learned = weights[ends].reshape(-1)
+    assert set(learned) == {0.0, 1.0}  # those of replies alone
