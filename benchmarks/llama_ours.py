@@ -31,6 +31,7 @@ SETTING, FOLDER = arguments()
 class Side(Trainer):
     def load(self) -> dict[str, Any]:
         sizes = ("vocab_size", "dim", "depth", "heads", "kv_heads", "head_dim", "mlp_dim", "init_std")
+        sizes += ("rope_theta", "tie_embeddings")
         self.spec = DecoderSpec(**{name: SETTING[name] for name in sizes})
         self.mesh = make_mesh(MeshConfig(data=1))
         self.plan = plan_model(lambda key: Decoder(self.spec, key), self.mesh)

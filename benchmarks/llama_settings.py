@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from mio_jax.recipes.mio.presets import preset
+from mio_jax.recipes.mio.tokens import published_space
+
 FLOAT = 4  # bytes of a float32, the type of all weights and caches
 STREAM = 128 << 20  # bytes that a core reads in one measurement: more than any cache holds
 SIDE = 2048  # of the matrices whose product is timed
@@ -26,6 +29,8 @@ class Setting:
     kv_heads: int = 4
     head_dim: int = 32
     mlp_dim: int = 704
+    rope_theta: float = 10_000.0
+    tie_embeddings: bool = False
     init_std: float = 0.05  # logits far enough apart for greedy choices to be the same on both sides
     rows: int = 4
     length: int = 512
@@ -54,6 +59,17 @@ SETTINGS = {
     "small": Setting(),
     "issue": Setting(
         vocab_size=32_000, dim=512, depth=8, heads=8, kv_heads=8, head_dim=64, mlp_dim=1408, init_std=0.02, rows=2
+    ),
+    # The smallest published-shape preset over MIO's 76,294 ids; work that both sides can repeat in a few minutes.
+    "mio_0.1b": Setting(
+        vocab_size=published_space().vocab_size,
+        **{name: value for name, value in dataclasses.asdict(preset("mio_0.1b")).items() if name != "norm_eps"},
+        rows=1,
+        length=256,
+        prompt=32,
+        new_tokens=32,
+        generate_rows=(1, 8, 32),
+        checked_steps=2,
     ),
 }
 

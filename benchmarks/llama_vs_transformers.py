@@ -32,7 +32,11 @@ from benchmarks.workers import Worker, same_cores
 from mio_jax.errors import MioError
 
 HERE = Path(__file__).resolve().parent
-RESULT = {"small": RESULTS / "llama_vs_transformers.json", "issue": RESULTS / "llama_vs_transformers_issue.json"}
+RESULT = {
+    "small": RESULTS / "llama_vs_transformers.json",
+    "issue": RESULTS / "llama_vs_transformers_issue.json",
+    "mio_0.1b": RESULTS / "llama_vs_transformers_mio.json",
+}
 
 
 def start(peer_python: str, setting: Setting, threads: int, folder: Path) -> tuple[Worker, Worker]:
@@ -110,7 +114,9 @@ def summary(seconds: dict[str, dict[str, list[float]]], setting: Setting) -> dic
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--setting", choices=SETTINGS, default="small", help="issue: dim 512, 8 layers, vocabulary 32k")
+    parser.add_argument(
+        "--setting", choices=SETTINGS, default="small", help="issue: dim 512, 8 layers, 32k ids; mio_0.1b: the preset"
+    )
     parser.add_argument("--peer-python", default=".venv-peers/bin/python", help="has torch and transformers")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--steps", type=int, default=3, help="training steps a turn")

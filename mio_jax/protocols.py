@@ -97,6 +97,21 @@ class Generated(NamedTuple):
     error: str = ""  # why a media span could not be read; empty when all is well
 
 
+class ChatFormat(NamedTuple):
+    """How a recipe writes a conversation down; `Recipe.prompt(content, "chat")` is a user's turn with the reply opened.
+
+    opening: what stands before the first turn. between: text between a closed reply and the next turn. close: the
+    special string that closes a reply. reserved: strings that a turn may not hold. begins: modality that every answer
+    begins with, or "".
+    """
+
+    opening: tuple[Segment, ...]
+    between: str
+    close: str
+    reserved: tuple[str, ...]
+    begins: str = ""
+
+
 @dataclass(frozen=True)
 class Direction:
     """One any-to-any direction to evaluate: how a held-out record becomes a prompt, and what is measured.
@@ -325,6 +340,13 @@ class Recipe(Protocol):
         """A user's content as the model was trained to be asked: "base" as it stands, "chat" as a user turn."""
         ...
 
+    def chat_format(self, mode: str = "", system: str = "") -> ChatFormat:
+        """The template of a conversation in one of the recipe's modes ("": `system`, or its own system prompt).
+
+        Recipes without conversations lack this name. Raises MioError naming the modes.
+        """
+        ...
+
     def ask(self, name: str, content: list[Segment]) -> tuple[list[Segment], str]:
         """Content put into the words that a task trains -> (content of a user turn, modality the answer begins with).
 
@@ -334,6 +356,10 @@ class Recipe(Protocol):
 
     def published_sampling(self, output: str, source: str = "paper") -> Any:
         """The publication's `mio_jax.generate.SamplingConfig` for an output. Raises MioError if it has none."""
+        ...
+
+    def published_prompt_tokens(self, style: str) -> int:
+        """How many tokens of a prompt the publication keeps, from its beginning on. Recipes may lack this name."""
         ...
 
     def stop_strings(self, style: str) -> tuple[str, ...]:

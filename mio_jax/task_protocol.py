@@ -15,6 +15,7 @@ import numpy as np
 from mio_jax.errors import MioError
 
 if TYPE_CHECKING:
+    from mio_jax.data.media.video_reader import Video
     from mio_jax.generate.sampling import SamplingConfig
     from mio_tokenizers.base import Audio
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 INPUTS = {
     "text": ("--text", "a caption, a question, a name or an instruction"),
     "image": ("--image", "a picture"),
-    "video": ("--video", "frames: a folder of pictures, or an animated GIF, WebP or PNG"),
+    "video": ("--video", "a video file, an animated GIF, WebP or PNG, or a folder of frames"),
     "audio": ("--audio", "a sound"),
     "box": ("--box", "x1,y1,x2,y2 in pixels of the picture"),
     "options": ("--options", "answers to choose from, separated by commas, or a file with one a line"),
@@ -44,14 +45,15 @@ class TaskInputs:
     """What one example of a task brings.
 
     Attributes:
-      image: uint8 [height, width, 3]. video: uint8 [frames, height, width, 3], in their order.
+      image: uint8 [height, width, 3].
+      video: uint8 [frames, height, width, 3], in their order; or a `Video`, of which the recipe takes what it shows.
       audio: a sound at any rate (that of a video, where there is one).
       box: (x1, y1, x2, y2) in pixels of `image`.
     """
 
     text: str = ""
     image: np.ndarray | None = None
-    video: np.ndarray | None = None
+    video: np.ndarray | Video | None = None
     audio: Audio | None = None
     box: Box | None = None
     options: tuple[str, ...] = ()
@@ -101,6 +103,10 @@ class TaskSettings:
       average_options: answer options are compared by their mean log-likelihood a token, not by its sum.
       segments: of a sound, each continuing the ones before.
       rows: how many answers are decoded at once.
+      style: "base" or "chat", of recipes that are asked in either way; "": as the run's stage was trained.
+      wording: which of the task's wordings, where it has several; "": the one that is trained.
+      key_frames, frames: which frames of a video are shown and at most how many, of recipes that choose them
+        (`mio_jax.data.media.key_frames`); "" and 0: the recipe's own choice.
     """
 
     sampling: Mapping[str, Any] = field(default_factory=dict)
@@ -109,6 +115,10 @@ class TaskSettings:
     average_options: bool = False
     segments: int = 1
     rows: int = 16
+    style: str = ""
+    wording: str = ""
+    key_frames: str = ""
+    frames: int = 0
 
 
 class Asked(NamedTuple):
@@ -128,10 +138,12 @@ class TaskAnswer:
       poses: float32 [people, 17, 3] of (x, y, visible: 2 or 0) in COCO's order of parts.
       masks: bool [height, width] each, of the picture's size.
       picture: uint8 [height, width, 3]: made, edited, or surface normals as colours.
+      video: uint8 [frames, height, width, 3].
       depth: float32 [height, width] in metres.
       actions: of a plan, as dicts.
       scores: log-likelihood of each option.
       dropped: pieces of the text that were not well formed.
+      note: what a reader of the answer must know about how it was asked; "": nothing.
     """
 
     text: str = ""
@@ -140,11 +152,13 @@ class TaskAnswer:
     poses: np.ndarray | None = None
     masks: tuple[np.ndarray, ...] | None = None
     picture: np.ndarray | None = None
+    video: np.ndarray | None = None
     depth: np.ndarray | None = None
     sound: Audio | None = None
     actions: tuple[Mapping[str, Any], ...] | None = None
     scores: Mapping[str, float] | None = None
     dropped: int = 0
+    note: str = ""
 
 
 class TaskRunner(Protocol):

@@ -12,7 +12,7 @@ LIST = "list"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("suites (--suite list prints them, with the folders and metrics they take)")
-    group.add_argument("--suite", default="", metavar="NAME", help="grit, coco, refcoco, vqav2, audiocaps, folder")
+    group.add_argument("--suite", default="", metavar="NAME", help="mio, grit, coco, refcoco, vqav2, audiocaps, folder")
     group.add_argument("--data", metavar="FOLDER", help="where the suite's files lie, laid out as it is published")
     group.add_argument("--tasks", default="", metavar="A,B", help="only these parts of the suite")
     group.add_argument("--subset", default="", metavar="NAME", help="of a suite that has several: ablation, test, ...")
@@ -23,7 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=MODULE:FUNCTION",
-        help="a network of yours for a metric that needs one: fid, inception, clip, fad, audio_classes",
+        help="a network of yours for a metric that needs one: fid, inception, clip, clip_image, fad, audio_classes",
+    )
+    group.add_argument(
+        "--recogniser",
+        default="",
+        metavar="COMMAND|MODULE:FUNCTION",
+        help="writes down what is said in made speech: a command with {file} in it, or a function of yours",
     )
 
 
@@ -41,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     if args.directions:
         raise MioError("--directions are of the run's own data; a suite's parts are --tasks")
 
-    from mio_jax.evaluate.suite_run import evaluate_suite, load_extractors
+    from mio_jax.evaluate.suite_run import beside_published, evaluate_suite, load_extractors, load_recogniser
     from mio_jax.evaluate.suites import Data, suite_named
     from mio_jax.train.compilation import use_compilation_cache
 
     suite_named(args.suite)
     names = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
-    data = Data(Path(args.data), args.subset, names, load_extractors(args.extractor))
+    data = Data(Path(args.data), args.subset, names, load_extractors(args.extractor) | load_recogniser(args.recogniser))
     use_compilation_cache()
     results = evaluate_suite(
         args.run, args.suite, data, examples=args.examples, rows=args.rows, force=args.force, stage=args.stage
@@ -55,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     for name, value in results["overall"].items():
         lacks = f" (missing, counted as 0: {', '.join(results['missing'])})" if results["missing"] else ""
         print(f"{name}: {value:.4f}{lacks}")
+    for number, line in enumerate(beside_published(results)):
+        print(f"{'' if number else chr(10)}{line}")
     print(f"\nwritten to {args.run}/suites/{args.suite}/results.json, with predictions/ beside it")
     return 0
 

@@ -13,6 +13,10 @@ drawn on the picture.
   mio generate --run runs/x --task segmentation_box --image cat.png --text cat --box 10,20,110,220
   mio generate --run runs/x --task image_generation --text "a red heart" --negative "a photograph" --guidance 5 --n 4
 
+Many requests at once, one JSON object a line, such as {"id": "a", "prompt": "red heart", "ask": "image", "seed": 3}:
+
+  mio generate --run runs/quickstart --requests requests.jsonl --rows 8 --out out/
+
 Without --task:
 
   mio generate --run runs/quickstart --ask image --prompt "red heart" --n 4 --out out/
@@ -21,6 +25,7 @@ Without --task:
   mio generate --run runs/quickstart --ask sound --prompt "flute playing C4" --seed 7
   mio generate --run runs/quickstart --prompt "What do you see? <image_placeholder_0> Draw it." --image a.png
   mio generate --run runs/quickstart --prompt "<image_placeholder_0> The caption of this image is:" --image a.png --base
+  mio generate --run runs/x --video film.mp4 --frames 4 --prompt "What happens here?"
 """
 
 from __future__ import annotations
@@ -28,28 +33,25 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mio_jax.cli import generate_task
+from mio_jax.cli.content import arrange, place, read_media, read_video, segments_of
+from mio_jax.cli.generate_requests import run_requests
 from mio_jax.errors import MioError
-from mio_jax.protocols import Generated, Recipe, Segment
+from mio_jax.protocols import Generated, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mio_jax.generate.sampling import SamplingConfig
-    from mio_jax.train.run import Run
 
 SUMMARY = "any modality out of any modality, from a trained run"
 
 ROWS = 64  # responses decoded at once
 USUAL_TOKENS = 256
-
-Content = list[tuple[str, Any]]
-
-_PLACEHOLDER = re.compile(r"<(image|audio|speech)_placeholder_(\d+)>")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +81,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=1, metavar="N", help="responses, with seeds SEED, SEED+1, ...")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-new-tokens", type=int, metavar="N", help="default 256, or what the task needs")
+    add_sampling_arguments(parser)
+    parser.add_argument(
+        "--max-prompt-tokens",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cut a longer prompt on its right (default: refuse)",
+    )
+    parser.add_argument(
+        "--animate", action="store_true", help="pictures of an answer also as NNN.gif and NNN_sheet.png"
+    )
+    parser.add_argument("--no-grammar", action="store_true", help="nothing holds image and sound spans to their form")
+    parser.add_argument("--requests", metavar="FILE", help="many requests, a JSON object a line; answers as they end")
+    parser.add_argument(
+        "--rows", type=int, default=8, metavar="N", help="of --requests: so many run at once (default 8)"
+    )
+    generate_task.add_arguments(parser)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """How tokens are chosen; read by `sampling_of`."""
     parser.add_argument("--temperature", type=float, metavar="X", help="default 1; 0: greedy")
     parser.add_argument("--top-k", type=int, metavar="N", help="default 0: off")
     parser.add_argument("--top-p", type=float, metavar="X", help="default 0.9; 1: off")
@@ -90,15 +113,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("paper", "repository"),
         help="the publication's settings for what is expected, in place of these defaults",
     )
-    parser.add_argument("--no-grammar", action="store_true", help="nothing holds image and sound spans to their form")
-    generate_task.add_arguments(parser)
+    parser.add_argument(
+        "--output", default="", metavar="KIND", help="of --published, where it is not what is expected: video, ..."
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     if args.task:
         return generate_task.run(args)
     check(args)
-    content, loose = read_prompt(args)  # before the model is loaded: a bad file should not cost a minute
+    # Before the model is loaded: a bad file should not cost a minute.
+    content, loose = place(args.prompt, read_media(args.image, args.audio))
+    loose = [*read_video(args.video, args.key_frames, args.frames), *loose]
 
     from mio_jax.generate.opening import engine_of
     from mio_jax.train.compilation import use_compilation_cache
@@ -107,6 +133,9 @@ def run(args: argparse.Namespace) -> int:
     use_compilation_cache()
     run_ = load_run(args.run, stage=args.stage)
     style = args.style or run_.config.stages[find_checkpoint(run_.config, args.stage)[0]].style
+    if args.requests:
+        run_requests(args, run_, engine_of(run_), style)
+        return 0
     begins = args.expect
     if args.ask:
         if style != "chat":
@@ -120,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
     sampling = sampling_of(args, run_.recipe, begins)
     segments = run_.recipe.prompt(asked, style)
     prompt = run_.recipe.encode_prompt(segments, run_.tokenizers, run_.space, system=run_.config.data.system_prompt)
+    prompt = shortened(prompt, args, run_.recipe, style)
     length = run_.config.data.length
     if len(prompt) >= length:
         raise MioError(
@@ -141,8 +171,19 @@ def run(args: argparse.Namespace) -> int:
         )
         for seed, ids in zip(seeds, responses, strict=True):
             answer = run_.recipe.parse(ids, run_.tokenizers, run_.space)
-            write_response(out, seed - args.seed, seed, prompt, ids, answer, run_.tokenizers)
+            write_response(out, f"{seed - args.seed:03d}", seed, prompt, ids, answer, run_.tokenizers, args.animate)
     return 0
+
+
+def shortened(prompt: Any, args: argparse.Namespace, recipe: Recipe, style: str) -> Any:
+    """A prompt cut on its right to what --max-prompt-tokens or the published code allows; says so if it was longer."""
+    most = args.max_prompt_tokens
+    if not most and args.published and hasattr(recipe, "published_prompt_tokens"):
+        most = recipe.published_prompt_tokens(style)
+    if not most or len(prompt) <= most:
+        return prompt
+    print(f"note: the prompt's {len(prompt)} tokens were cut on the right to {most}", file=sys.stderr)
+    return prompt[:most]
 
 
 def sampling_of(args: argparse.Namespace, recipe: Recipe, begins: str) -> SamplingConfig:
@@ -155,8 +196,11 @@ def sampling_of(args: argparse.Namespace, recipe: Recipe, begins: str) -> Sampli
         given["num_beams"] = args.beams
     if args.greedy:
         given["greedy"] = True
+    if args.output and not args.published:
+        raise MioError("--output is of --published: say whose settings, paper or repository")
     if args.published:
-        usual = recipe.published_sampling(begins or "interleaved", args.published)
+        kind = "audio to audio" if begins == "audio" and args.audio else begins or "interleaved"
+        usual = recipe.published_sampling(args.output or kind, args.published)
     else:
         usual = SamplingConfig(top_p=1.0 if (args.beams or 1) > 1 else 0.9)
     return dataclasses.replace(usual, **given)
@@ -166,13 +210,16 @@ def check(args: argparse.Namespace) -> None:
     """Refuses what cannot work, before anything is loaded."""
     if not args.run:
         raise MioError("which run is to answer? give --run DIR (see `mio generate --help`)")
-    of_tasks = ("video", "box", "options", "negative", "guidance")
+    of_tasks = ("box", "options", "negative", "guidance")
     for name in of_tasks:
         if getattr(args, name):
             raise MioError(f"--{name} is for tasks: name one with --task (`mio generate --task list` prints them)")
-    if not args.prompt and not args.image and not args.audio:
-        raise MioError("nothing to answer: give --prompt, --image or --audio")
-    for name, value in (("--n", args.n), ("--max-new-tokens", args.max_new_tokens)):
+    if args.requests:
+        if args.prompt or args.image or args.audio or args.video or args.n > 1:
+            raise MioError("--requests brings prompts and media of its own, for one answer each: leave others out")
+    elif not args.prompt and not args.image and not args.audio and not args.video:
+        raise MioError("nothing to answer: give --prompt, --image, --audio or --video")
+    for name, value in (("--n", args.n), ("--max-new-tokens", args.max_new_tokens), ("--frames", args.frames)):
         if value is not None and value < 1:
             raise MioError(f"{name} is {value}; it must be at least 1")
     if (args.beams or 1) > 1 and args.n > 1:
@@ -183,70 +230,46 @@ def check(args: argparse.Namespace) -> None:
         raise MioError(f"--seed is {args.seed}; it and the {args.n} that follow must be 0 or more and below 2**32")
 
 
-def read_prompt(args: argparse.Namespace) -> tuple[Content, Content]:
-    """("text", str), ("image", picture) and ("audio", Audio) in the prompt's order, and the media it does not name.
-
-    Raises MioError on unreadable files and on placeholders without a file.
-    """
-    from mio_tokenizers.audio.io import read_audio
-    from mio_tokenizers.image.io import read_image
-
-    media: dict[str, list[Any]] = {
-        "image": [read_image(file) for file in args.image],
-        "audio": [read_audio(file) for file in args.audio],
-    }
-    content: Content = []
-    used: set[tuple[str, int]] = set()
-    at = 0
-    for match in _PLACEHOLDER.finditer(args.prompt):
-        kind, number = "image" if match[1] == "image" else "audio", int(match[2])
-        if number >= len(media[kind]):
-            raise MioError(f"the prompt names {match[0]}, but {len(media[kind])} --{kind} files were given")
-        content += [("text", args.prompt[at : match.start()]), (kind, media[kind][number])]
-        used.add((kind, number))
-        at = match.end()
-    content.append(("text", args.prompt[at:]))
-    loose = [(kind, item) for kind, items in media.items() for i, item in enumerate(items) if (kind, i) not in used]
-    return [(kind, value) for kind, value in content if kind != "text" or value], loose
-
-
-def arrange(content: Content, loose: Content, style: str) -> Content:
-    """Media without a placeholder go where training had them: on the line after a chat's text, before a base text."""
-    if style == "base" or not loose:
-        return [*loose, *content]
-    return [*content, *([("text", "\n")] if content else []), *loose]
-
-
-def segments_of(content: Content, run: Run) -> list[Segment]:
-    """Media as the recipe shows them to its model."""
-    return [run.recipe.segment(kind, value, run.tokenizers) for kind, value in content]
-
-
 def write_response(
-    out: Path, number: int, seed: int, prompt: Any, ids: np.ndarray, answer: Generated, tokenizers: Any
+    out: Path,
+    name: str,
+    seed: int,
+    prompt: Any,
+    ids: np.ndarray,
+    answer: Generated,
+    tokenizers: Any,
+    animate: bool = False,
 ) -> None:
-    """NNN.txt with the text (media as file names), NNN_K.png and NNN_K.wav, and NNN.json with the ids."""
+    """NAME.txt with the text (media as file names), NAME_K.png and NAME_K.wav, and NAME.json with the ids.
+
+    animate: where there are several pictures, NAME.gif and NAME_sheet.png too.
+    """
     from PIL import Image
 
+    from mio_jax.generate.answer_files import write_frames
     from mio_tokenizers.audio.io import write_wav
 
     words: list[str] = []
     files: list[str] = []
+    pictures: list[np.ndarray] = []
     for segment in answer.segments:
         if segment.kind == "text":
             words.append(segment.value)
             continue
-        path = out / f"{number:03d}_{len(files)}.{'png' if segment.kind == 'image' else 'wav'}"
+        path = out / f"{name}_{len(files)}.{'png' if segment.kind == 'image' else 'wav'}"
         if segment.kind == "image":
-            Image.fromarray(tokenizers.image.decode(segment.value)).save(path)
+            pictures.append(tokenizers.image.decode(segment.value))
+            Image.fromarray(pictures[-1]).save(path)
         else:
             write_wav(path, tokenizers.audio.decode(segment.value))
         files.append(path.name)
         words.append(f"[{path.name}]")
     text = "".join(words)
-    (out / f"{number:03d}.txt").write_text(text + "\n", encoding="utf-8")
+    if animate and len(pictures) > 1:
+        files += [path.name for path in write_frames(out / name, pictures)]
+    (out / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
     facts = {"seed": seed, "prompt_ids": prompt.tolist(), "ids": ids.tolist(), "files": files, "error": answer.error}
-    (out / f"{number:03d}.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    (out / f"{name}.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
     note = f"  (unreadable: {answer.error})" if answer.error else ""
-    written = ", ".join(str(out / name) for name in (f"{number:03d}.txt", *files, f"{number:03d}.json"))
+    written = ", ".join(str(out / name) for name in (f"{name}.txt", *files, f"{name}.json"))
     print(f"{text}{note}\n  wrote {written}", flush=True)

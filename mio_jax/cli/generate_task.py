@@ -6,18 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mio_jax.errors import MioError
 from mio_jax.task_protocol import INPUTS, Box, TaskInfo, TaskInputs, TaskSettings, as_box
 
 LIST = "list"
+KEY_FRAMES = ("auto", "scenes", "uniform", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("tasks (--task list prints what each needs and gives)")
     group.add_argument("--task", default="", metavar="NAME", help="a task by name: refexp, vqa, caption, depth, ...")
     group.add_argument("--video", metavar="PATH", help=INPUTS["video"][1])
+    group.add_argument("--key-frames", choices=KEY_FRAMES, help="which frames of a video are shown (default: auto)")
+    group.add_argument("--frames", type=int, metavar="N", help="at most so many frames, shown or made")
     group.add_argument("--box", metavar="X1,Y1,X2,Y2", help="in pixels of the picture, from its upper left corner")
     group.add_argument("--options", metavar="A,B|FILE", help=INPUTS["options"][1])
     group.add_argument("--average-options", action="store_true", help="compare options by their mean, not their sum")
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     inputs = read_inputs(args)  # before the model is loaded: a bad file should not cost a minute
     if args.n < 1 or not 0 <= args.seed <= 2**32 - args.n:
         raise MioError(f"--n {args.n} --seed {args.seed}: at least one answer, with seeds from 0 to 2**32 - 1")
+    if args.frames is not None and args.frames < 1:
+        raise MioError(f"--frames is {args.frames}; it must be at least 1")
 
     from mio_jax.generate.answer_files import write_answer
     from mio_jax.generate.opening import engine_of, task_runner_of
@@ -55,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     for number, (seed, answer) in enumerate(zip(seeds, answers, strict=True)):
         facts = {"task": args.task, "seed": seed, "given": told(args)}
         files = write_answer(Path(args.out), number, inputs, answer, facts)
-        print(f"{summary(answer)}\n  wrote {', '.join(map(str, files))}", flush=True)
+        note = f"\n  ({answer.note})" if answer.note else ""
+        print(f"{summary(answer)}{note}\n  wrote {', '.join(map(str, files))}", flush=True)
     return 0
 
 
@@ -111,6 +115,7 @@ def listing(run: str | None) -> str:
 
 def read_inputs(args: argparse.Namespace) -> TaskInputs:
     """Files and words of the command line. Raises MioError on what cannot be read."""
+    from mio_jax.data.media.video_reader import open_video
     from mio_tokenizers.audio.io import read_audio
     from mio_tokenizers.image.io import read_image
 
@@ -122,7 +127,7 @@ def read_inputs(args: argparse.Namespace) -> TaskInputs:
     return TaskInputs(
         text=args.prompt,
         image=read_image(args.image[0]) if args.image else None,
-        video=read_frames(args.video) if args.video else None,
+        video=open_video(args.video) if args.video else None,
         audio=read_audio(args.audio[0]) if args.audio else None,
         box=read_box(args.box) if args.box else None,
         options=read_options(args.options) if args.options else (),
@@ -148,40 +153,6 @@ def read_options(written: str) -> tuple[str, ...]:
     return options
 
 
-def read_frames(where: str) -> np.ndarray:
-    """A folder of pictures in the order of their names, or an animated picture -> uint8 [frames, height, width, 3].
-
-    Raises MioError on a folder without pictures, frames of several sizes, or a file that is no animated picture.
-    """
-    from PIL import Image, ImageSequence, UnidentifiedImageError
-
-    from mio_tokenizers.image.io import read_image
-
-    path = Path(where)
-    if path.is_dir():
-        files = sorted(
-            file for file in path.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-        )
-        if not files:
-            raise MioError(f"{path} has no frames (.png, .jpg, .webp, .bmp) in it")
-        frames = [read_image(file) for file in files]
-    else:
-        try:
-            with Image.open(path) as opened:
-                frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(opened)]
-        except FileNotFoundError:
-            raise MioError(f"there is no video {path}") from None
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError) as error:
-            raise MioError(
-                f"{path} is no animated picture ({type(error).__name__}); take its frames first: ffmpeg -i {path.name} "
-                "frames/%04d.png, and give --video frames"
-            ) from error
-    sizes = {frame.shape for frame in frames}
-    if len(sizes) > 1:
-        raise MioError(f"the frames of {path} have {len(sizes)} sizes; a video's are all of one size")
-    return np.stack(frames)
-
-
 def settings_of(args: argparse.Namespace) -> TaskSettings:
     names = ("temperature", "top_k", "top_p", "repetition_penalty")
     sampling = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
@@ -195,6 +166,9 @@ def settings_of(args: argparse.Namespace) -> TaskSettings:
         max_new_tokens=args.max_new_tokens,
         average_options=args.average_options,
         segments=args.segments,
+        style=args.style or "",
+        key_frames=args.key_frames or "",
+        frames=args.frames or 0,
     )
 
 
@@ -233,4 +207,6 @@ def summary(answer: Any) -> str:
         return f"a sound of {len(answer.sound.samples) / answer.sound.rate:.2f} s"
     if answer.picture is not None:
         return f"a picture of {answer.picture.shape[1]}x{answer.picture.shape[0]}"
+    if answer.video is not None:
+        return f"{len(answer.video)} frames of {answer.video.shape[2]}x{answer.video.shape[1]}"
     return str(facts["text"])

@@ -35,6 +35,7 @@ COMMANDS = {
     "weights": Command("mio_jax.cli.weights", "import published weights as a run, or export a run under their names"),
     "plan": Command("mio_jax.cli.plan", "compile a config for a TPU pod without having it: memory, time, days"),
     "generate": Command("mio_jax.cli.generate", "any modality out of any modality, from a trained run"),
+    "chat": Command("mio_jax.cli.chat", "talk to a trained run in the terminal, with pictures and sounds"),
     "eval": Command("mio_jax.cli.evaluate", "score a run on held-out data, direction by direction"),
     "report": Command("mio_jax.cli.report", "draw a run's report: one HTML file that opens by itself"),
 }

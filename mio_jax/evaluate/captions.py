@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mio_jax.errors import MioError
@@ -30,6 +30,12 @@ def _scorers() -> dict[str, Any]:
     if shutil.which("java") is None:
         raise MioError("captions are tokenized by a Java program, and there is no java here: install a Java runtime")
     return {"bleu": Bleu, "cider": Cider, "rouge": Rouge, "tokenizer": PTBTokenizer}
+
+
+def metric(extractors: Mapping[str, Callable[..., Any]]) -> Callable[..., dict[str, float]]:
+    """`caption_metrics`. Raises MioError without the package or Java, before anything is captioned."""
+    _scorers()
+    return caption_metrics
 
 
 def caption_metrics(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> dict[str, float]:

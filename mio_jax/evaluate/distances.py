@@ -24,6 +24,8 @@ EXTRACTORS = {
         "the TF-Inception's softmax",
     ),
     "clip": ("pictures uint8 [n, height, width, 3], texts [n] -> cosine of each pair [n]", "CLIP ViT-L/14 or B/32"),
+    "clip_image": ("pictures uint8 [n, height, width, 3] -> float [n, features]", "CLIP ViT-L/14's picture embedding"),
+    "recogniser": ("sounds [n] of (float32 samples, rate) -> texts [n]", "Whisper medium"),
     "fad": ("sounds [n] of (float32 samples, rate) -> float [n, features]", "VGGish"),
     "audio_classes": ("sounds [n] of (float32 samples, rate) -> class probabilities [n, classes]", "PANNs Cnn14"),
 }
@@ -98,6 +100,26 @@ def picture_metrics(extractors: Mapping[str, Callable[..., Any]]) -> Callable[..
             cosines = [float(np.asarray(extractors["clip"](p[None], [c])).reshape(())) for p, (_, c) in pairs]
             scores["clip_score"] = float(np.mean(100 * np.clip(cosines, 0, None)))
         return scores
+
+    return run
+
+
+def similarity_metric(extractors: Mapping[str, Callable[..., Any]]) -> Callable[..., dict[str, float]]:
+    """SeqIO metric function of made pictures against true ones: the mean cosine of their embeddings, `clip_i`.
+
+    Raises MioError without the extractor "clip_image", or an embedding of length 0.
+    """
+    embed = extractor(extractors, "clip_image", "the similarity of pictures")
+
+    def run(targets: Sequence[np.ndarray], predictions: Sequence[np.ndarray]) -> dict[str, float]:
+        cosines = []
+        for true, made in zip(targets, predictions, strict=True):
+            a, b = (_rows(embed(picture[None]), 1)[0] for picture in (true, made))
+            lengths = np.linalg.norm(a) * np.linalg.norm(b)
+            if not lengths > 0:  # NaN too
+                raise MioError("the extractor clip_image gave an embedding of length 0 or NaN")
+            cosines.append(float(a @ b / lengths))
+        return {"clip_i": float(np.mean(cosines))}
 
     return run
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.evaluate import answers, boxes, captions, dense, detection, distances, grit
+from mio_jax.evaluate import answers, boxes, captions, dense, detection, distances, grit, words
 from mio_jax.evaluate.pictures import iou, resize_mask
 from mio_jax.evaluate.suites import MetricFn
 
@@ -58,9 +58,7 @@ FUNCTIONS: dict[str, Function] = {
     "exact_match": Function(_plain(_mean("exact_match", answers.exact_match)), "equal to a reference, but for case"),
     "vqa": Function(_plain(_mean("vqa", _vqa)), "VQA accuracy, normalisation 2, leave-one-out"),
     "refexp": Function(_plain(_mean("refexp", boxes.refexp)), "first box, IoU > 0.5"),
-    "captions": Function(
-        _plain(captions.caption_metrics), "CIDEr-D, BLEU, ROUGE-L", "pip install 'mio_jax[eval]', and Java"
-    ),
+    "captions": Function(captions.metric, "CIDEr-D, BLEU, ROUGE-L", "pip install 'mio_jax[eval]', and Java"),
     "detection": Function(_plain(detection.detection_metrics), "COCO's AP of boxes", "pip install 'mio_jax[eval]'"),
     "mask_iou": Function(_plain(_mean("mask_iou", _mask_iou)), "overlap of masks"),
     "depth": Function(_plain(dense.depth_metrics), "RMSE, AbsRel, log10, deltas; up to 10 m, no scaling"),
@@ -68,6 +66,13 @@ FUNCTIONS: dict[str, Function] = {
     "classes": Function(_plain(dense.class_metrics), "mIoU and pixel accuracy over the set"),
     "pictures": Function(
         distances.picture_metrics, "FID; inception and CLIP score", "--extractor fid=... (inception, clip)"
+    ),
+    "picture_similarity": Function(
+        distances.similarity_metric, "cosine of embeddings (CLIP-I)", "--extractor clip_image=..."
+    ),
+    "wer": Function(words.wer_metric, "word error rate, Whisper's normaliser", "pip install 'mio_jax[eval]'"),
+    "spoken_wer": Function(
+        words.spoken_wer_metric, "word error rate of speech", "pip install 'mio_jax[eval]' and --recogniser"
     ),
     "sounds": Function(distances.sound_metrics, "FAD; IS and KL of sounds", "--extractor fad=... (audio_classes)"),
     **{f"grit_{task}": Function(_plain(grit.metric(task)), f"GRIT's {task}") for task in grit.SCORES},

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mio_jax.data.media.video_reader import open_video
 from mio_jax.errors import MioError
 from mio_jax.evaluate.functions import function
 from mio_jax.evaluate.suites import Data, Item, Suite, SuiteTask, register
@@ -20,9 +21,9 @@ EXAMPLES = "examples.jsonl"
 LAYOUT = """\
 FOLDER/
   examples.jsonl    a line each: {"task": "vqa", "image": "a.png", "text": "How many?", "target": ["2", "two"]}
-                    inputs: text, image, audio, box [x1, y1, x2, y2], options, negative; files lie beside examples.jsonl
-                    targets: answers or captions (a list), boxes (a list), files of masks, normals, pictures, sounds,
-                    of depth a 16-bit grey picture in millimetres"""
+                    inputs: text, image, audio, video, box [x1, y1, x2, y2], options, negative; files lie beside it
+                    targets: answers or captions (a list), transcripts, boxes (a list), files of masks, normals,
+                    pictures, sounds, of depth a 16-bit grey picture in millimetres"""
 
 
 class Rule(NamedTuple):
@@ -95,6 +96,8 @@ RULES: dict[str, Rule] = {
         lambda folder, value: (read_image(folder / value["image"]), str(value.get("text", ""))),
     ),
     "audio_generation": Rule("sounds", lambda answer: answer.sound, _sound),
+    "transcription": Rule("wer", _said, lambda folder, value: str(value)),
+    "speech": Rule("spoken_wer", lambda answer: answer.sound, lambda folder, value: str(value)),
 }
 
 
@@ -130,15 +133,16 @@ def _item(folder: Path, line: str, number: int) -> tuple[str, Item]:
         raise MioError(f"{where} is no JSON object with a task: {error!r}") from None
     if task not in RULES:
         raise MioError(f"{where}: task {task!r} has no metric; those that have one: {', '.join(RULES)}")
-    unknown = set(example) - {*INPUTS, "task", "id", "target"} | ({"video"} & set(example))
+    unknown = set(example) - {*INPUTS, "task", "id", "target"}
     if unknown:
-        raise MioError(f"{where} has {sorted(unknown)[0]!r}; inputs are {', '.join(n for n in INPUTS if n != 'video')}")
+        raise MioError(f"{where} has {sorted(unknown)[0]!r}; inputs are {', '.join(INPUTS)}")
 
     def inputs() -> TaskInputs:
         return TaskInputs(
             text=str(example.get("text", "")),
             image=read_image(folder / example["image"]) if "image" in example else None,
             audio=read_audio(folder / example["audio"]) if "audio" in example else None,
+            video=open_video(folder / example["video"]) if "video" in example else None,
             box=as_box(example["box"]) if "box" in example else None,
             options=tuple(map(str, example.get("options", ()))),
             negative=str(example.get("negative", "")),

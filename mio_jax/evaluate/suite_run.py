@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from mio_jax.errors import MioError
 from mio_jax.evaluate.stored import Predictions
-from mio_jax.evaluate.suites import Data, Item, SuiteTask, suite_named
+from mio_jax.evaluate.suites import Data, Item, Missing, SuiteTask, suite_named
 from mio_jax.task_protocol import Asked, TaskRunner
 
 ALL = "all"  # the group of every example
@@ -56,13 +57,19 @@ def evaluate_suite(
     unknown = [name for name in data.tasks if name not in chosen.tasks]
     if unknown:
         raise MioError(f"suite {suite!r} has no task {unknown[0]!r}; it has {', '.join(chosen.tasks)}")
-    tasks = chosen.open(data)
+    tasks, lacks = parted(chosen.open(data))
+    for name, needs in lacks.items():
+        print(f"{name} is left out: {needs}", flush=True)
+    if not tasks:
+        raise MioError(
+            f"suite {suite!r} finds nothing to run in {data.folder}; `mio eval --suite list` shows its layout"
+        )
     run = load_run(run_dir, stage=stage)
     runner = task_runner_of(run, engine_of(run))
     asks = asks_of(run.recipe, suite, tasks, run.config.recipe)
     folder = Path(run_dir) / "suites" / suite
     model = model_digest(run.params)
-    results: dict[str, Any] = {"suite": suite, "data": str(data.folder), "model": model, "tasks": {}}
+    results: dict[str, Any] = {"suite": suite, "data": str(data.folder), "model": model, "lacks": lacks, "tasks": {}}
     for task in tasks:
         began = time.monotonic()
         items = drawn(task.items, examples)
@@ -72,6 +79,8 @@ def evaluate_suite(
         predictions = Predictions(folder / "predictions", task.name, key)
         ask_all(runner, task, items, asks, predictions, rows)
         entry = scored(task, items, predictions.found)
+        if task.published is not None:
+            entry["published"] = {**task.published._asdict(), "values": dict(task.published.values)}
         results["tasks"][task.name] = {**entry, "seconds": round(time.monotonic() - began, 1)}
         if chosen.submit is not None:
             chosen.submit(folder / "submission", task, {item.id: predictions.found[item.id] for item in items})
@@ -80,6 +89,12 @@ def evaluate_suite(
         _write(folder / "results.json", results)
         print(f"{task.name}: {describe(entry)}", flush=True)
     return results
+
+
+def parted(opened: Sequence[SuiteTask | Missing]) -> tuple[list[SuiteTask], dict[str, str]]:
+    """What can be run, and what the rest needs, by name."""
+    tasks = [one for one in opened if isinstance(one, SuiteTask)]
+    return tasks, {one.name: one.needs for one in opened if isinstance(one, Missing)}
 
 
 def asks_of(recipe: Any, suite: str, tasks: Sequence[SuiteTask], name: str) -> dict[str, Asked]:
@@ -155,6 +170,21 @@ def describe(entry: Mapping[str, Any]) -> str:
     return f"{scores} (n {entry['with_truth']}; {entry['protocol']})"
 
 
+def beside_published(results: Mapping[str, Any]) -> list[str]:
+    """Lines of a table: ours beside the figures of papers, in the papers' scale; none where there are none."""
+    rows = []
+    for name, entry in results["tasks"].items():
+        told = entry.get("published")
+        if told and entry["scores"]:
+            ours = entry["scores"][ALL][told["metric"]] * told["scale"]
+            values = ", ".join(f"{model} {value:g}" for model, value in told["values"].items())
+            rows.append((name, told["metric"], f"{ours:.1f}", f"published: {values}"))
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    return [
+        f"{name:<{widths[0]}}  {metric:<{widths[1]}}  {ours:>{widths[2]}}  {told}" for name, metric, ours, told in rows
+    ]
+
+
 def load_extractors(written: Sequence[str]) -> dict[str, Callable[..., Any]]:
     """["fid=package.module:function"] -> functions. Raises MioError on what cannot be imported."""
     from mio_jax.evaluate.distances import EXTRACTORS
@@ -162,14 +192,30 @@ def load_extractors(written: Sequence[str]) -> dict[str, Callable[..., Any]]:
     out: dict[str, Callable[..., Any]] = {}
     for one in written:
         name, _, where = one.partition("=")
-        module, _, attribute = where.partition(":")
-        if name not in EXTRACTORS or not attribute:
+        if name not in EXTRACTORS or ":" not in where:
             raise MioError(f"--extractor {one!r} is not NAME=MODULE:FUNCTION with a name of {', '.join(EXTRACTORS)}")
-        try:
-            out[name] = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise MioError(f"--extractor {one}: {error}") from None
+        out[name] = _imported(where, f"--extractor {one}")
     return out
+
+
+def load_recogniser(written: str) -> dict[str, Callable[..., Any]]:
+    """What --recogniser says, "package.module:function" or a command with {file}, as an extractor; "": none."""
+    from mio_jax.evaluate.words import RECOGNISER, recogniser_of
+
+    if not written:
+        return {}
+    if re.fullmatch(r"[\w.]+:\w+", written):
+        return {RECOGNISER: _imported(written, f"--recogniser {written}")}
+    return {RECOGNISER: recogniser_of(written)}
+
+
+def _imported(where: str, flag: str) -> Callable[..., Any]:
+    module, _, attribute = where.partition(":")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise MioError(f"{flag}: {error}") from None
+    return found
 
 
 def _groups(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:

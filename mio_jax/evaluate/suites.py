@@ -33,6 +33,21 @@ class Item(NamedTuple):
     group: str = ""
 
 
+class Published(NamedTuple):
+    """What papers report for a part of a suite: values by model of one metric, `scale` times as large as ours."""
+
+    metric: str
+    scale: float
+    values: Mapping[str, float]
+
+
+class Missing(NamedTuple):
+    """A part of a suite that cannot be run with what is there: its name, and what it needs, in one line."""
+
+    name: str
+    needs: str
+
+
 @dataclass(frozen=True)
 class SuiteTask:
     """A part of a suite.
@@ -41,6 +56,7 @@ class SuiteTask:
       predict: what of an answer the metrics take.
       metrics: SeqIO metric functions.
       protocol: what a reader of the numbers must know: normalisation, thresholds, versions.
+      published: the figures of papers, to stand beside ours.
     """
 
     name: str
@@ -48,6 +64,7 @@ class SuiteTask:
     predict: Callable[[TaskAnswer], Any]
     metrics: tuple[MetricFn, ...]
     protocol: str = ""
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,8 @@ class Suite:
 
     Attributes:
       layout: how the folder is laid out, for people.
-      open: reads the folder; raises MioError if it is laid out otherwise.
+      open: reads the folder; raises MioError if it is laid out otherwise, unless it can name what is missing of parts
+        that others do not need.
       tasks: names of the parts it may have.
       summary_scores: of {task: {group: {metric: value}}}, scores over all of it.
       submit: writes what the benchmark's own server takes, where it has one: (folder, task, predictions by id).
@@ -79,7 +97,7 @@ class Suite:
     about: str
     layout: str
     tasks: tuple[str, ...]
-    open: Callable[[Data], list[SuiteTask]]
+    open: Callable[[Data], Sequence[SuiteTask | Missing]]
     summary_scores: Callable[[Mapping[str, Mapping[str, Mapping[str, float]]]], dict[str, float]] | None = None
     submit: Callable[[Path, SuiteTask, Mapping[str, Any]], None] | None = None
 
@@ -100,6 +118,7 @@ def suites() -> dict[str, Suite]:
         suite_captions,
         suite_folder,
         suite_grit,
+        suite_mio,
         suite_refcoco,
         suite_vqa,
     )

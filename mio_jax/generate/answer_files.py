@@ -13,6 +13,7 @@ from mio_jax.errors import MioError
 from mio_jax.task_protocol import TaskAnswer, TaskInputs
 
 COLOURS = ((230, 25, 75), (0, 130, 200), (60, 180, 75), (245, 130, 48), (145, 30, 180), (0, 128, 128), (240, 50, 230))
+SHEET_COLUMNS = 4
 # Pairs of COCO's 17 parts that are joined by a line.
 LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (5, 6), (11, 12), (5, 11), (6, 12), (11, 13), (13, 15), (12, 14), (14, 16))
 
@@ -34,6 +35,8 @@ def answer_facts(answer: TaskAnswer) -> dict[str, Any]:
         facts["scores"] = {option: round(score, 4) for option, score in answer.scores.items()}
     if answer.dropped:
         facts["dropped"] = answer.dropped
+    if answer.note:
+        facts["note"] = answer.note
     return facts
 
 
@@ -44,7 +47,7 @@ def _rounded(values: Sequence[float] | np.ndarray) -> list[float]:
 def write_answer(
     out: Path, number: int, inputs: TaskInputs, answer: TaskAnswer, facts: Mapping[str, Any]
 ) -> list[Path]:
-    """NNN.json, and NNN.png, NNN_drawn.png, NNN_mask_K.png, NNN_depth.png and NNN.wav where the answer has such parts.
+    """NNN.json; NNN.png, NNN_frame_K.png, NNN_drawn.png, NNN_mask_K.png, NNN_depth.png, NNN.wav where there are such.
 
     `facts` (task, seed, inputs, ...) stand in the JSON before the answer. Depth is a 16-bit grey picture of
     millimetres. Returns what was written, the JSON last.
@@ -62,6 +65,8 @@ def write_answer(
 
     if answer.picture is not None:
         save(".png", Image.fromarray(answer.picture))
+    for i, frame in enumerate(() if answer.video is None else answer.video):
+        save(f"_frame_{i:03d}.png", Image.fromarray(frame))
     if answer.depth is not None:
         save("_depth.png", Image.fromarray(np.clip(np.rint(answer.depth * 1000), 0, 65535).astype(np.uint16)))
     for i, mask in enumerate(answer.masks or ()):
@@ -74,6 +79,25 @@ def write_answer(
     told = {**facts, **answer_facts(answer), "files": [path.name for path in files]}
     files.append(out / f"{number:03d}.json")
     files[-1].write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return files
+
+
+def write_frames(stem: Path, pictures: Sequence[np.ndarray], seconds: float = 0.5) -> list[Path]:
+    """Pictures of one size, uint8 [height, width, 3]: STEM.gif, `seconds` each, and STEM_sheet.png
+    with all of them, row by row. Returns what was written."""
+    from PIL import Image
+
+    frames = [Image.fromarray(picture) for picture in pictures]
+    width, height = frames[0].size
+    if any(frame.size != (width, height) for frame in frames):
+        raise MioError(f"frames of one video have one size, not {sorted({frame.size for frame in frames})}")
+    files = [stem.with_name(f"{stem.name}.gif"), stem.with_name(f"{stem.name}_sheet.png")]
+    frames[0].save(files[0], save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0)
+    columns = min(len(frames), SHEET_COLUMNS)
+    sheet = Image.new("RGB", (columns * width, -(-len(frames) // columns) * height), "white")
+    for i, frame in enumerate(frames):
+        sheet.paste(frame, (i % columns * width, i // columns * height))
+    sheet.save(files[1])
     return files
 
 

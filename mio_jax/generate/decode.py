@@ -101,21 +101,68 @@ def begin(
 ) -> State:
     """Prefill and the first new token. `room` is N; rows whose limit is 0 are done from the start."""
     model = apply(graphdef, params)
-    batch, length = prompts.tokens.shape
+    length = prompts.tokens.shape[1]
     hidden, cache = prefill(model, prompts, length + room)
     logits = model.logits(hidden)
+    seen = seen_table(prompts.tokens, prompts.history, logits.shape[-1]) if plan.penalty else None
+    return _opened(logits, cache, prompts.positions[:, -1], inputs, at, seen, plan, room)
+
+
+def _opened(
+    logits: jax.Array,
+    cache: KVCache,
+    position: jax.Array,
+    inputs: Inputs,
+    at: Position | None,
+    seen: jax.Array | None,
+    plan: Plan,
+    room: int,
+) -> State:
+    """The state after a prompt, from the float32 `logits` [B, V] of its last place, and its first new token."""
+    batch = logits.shape[0]
     state = State(
         cache=cache,
         step=jnp.zeros((), jnp.int32),
         token=jnp.zeros(batch, jnp.int32),
-        position=prompts.positions[:, -1],
+        position=position,
         done=inputs.limit <= 0,
         new=jnp.zeros((batch, room), jnp.int32),
         taken=jnp.zeros(batch, jnp.int32),
         at=at,
-        seen=seen_table(prompts.tokens, prompts.history, logits.shape[-1]) if plan.penalty else None,
+        seen=seen,
     )
     return _take(state, inputs, plan, logits)
+
+
+@partial(jax.jit, static_argnames=("graphdef",), donate_argnames=("cache",))
+def feed(graphdef: Any, params: Any, cache: KVCache, tokens: jax.Array, count: jax.Array) -> tuple[jax.Array, KVCache]:
+    """Runs int32 [1, n] tokens that follow what the cache holds, of which all but the first `count` are padding.
+
+    Slot and place are the same number here: the padding behind the tokens is not attended to, and the next tokens are
+    written over it. The cache has at least n free slots. -> (states of the last token [1, dim], the cache).
+    """
+    model = apply(graphdef, params)
+    order = jnp.arange(tokens.shape[1])
+    hidden, written = model.extend(tokens, (cache.index + order)[None], (order < count)[None], cache)
+    return jax.lax.dynamic_index_in_dim(hidden, count - 1, 1, False), written._replace(index=cache.index + count)
+
+
+@partial(jax.jit, static_argnames=("graphdef", "plan", "room"), donate_argnames=("cache",))
+def opened(
+    graphdef: Any,
+    params: Any,
+    hidden: jax.Array,
+    cache: KVCache,
+    inputs: Inputs,
+    at: Position | None,
+    seen: jax.Array | None,
+    *,
+    plan: Plan,
+    room: int,
+) -> State:
+    """The first new token after a prompt that `feed` ran."""
+    position = jnp.broadcast_to(cache.index - 1, hidden.shape[:1])
+    return _opened(apply(graphdef, params).logits(hidden), cache, position, inputs, at, seen, plan, room)
 
 
 def _step(model: Any, inputs: Inputs, plan: Plan, state: State) -> State:
@@ -135,3 +182,11 @@ def loop(graphdef: Any, params: Any, inputs: Inputs, state: State, *, plan: Plan
     """Steps until every row is done."""
     model = apply(graphdef, params)
     return jax.lax.while_loop(lambda s: ~s.done.all(), partial(_step, model, inputs, plan), state)
+
+
+@partial(jax.jit, static_argnames=("graphdef", "plan"), donate_argnames=("state",))
+def burst(graphdef: Any, params: Any, inputs: Inputs, state: State, count: jax.Array, *, plan: Plan) -> State:
+    """At most `count` steps, fewer if every row is done."""
+    model = apply(graphdef, params)
+    end = state.step + count
+    return jax.lax.while_loop(lambda s: ~s.done.all() & (s.step < end), partial(_step, model, inputs, plan), state)

@@ -221,6 +221,10 @@ class Engine:
             history[:, length - own :] = True
         return decode.Prompts(*map(jnp.asarray, (tokens, valid, history)))
 
+    def pad_prompts(self, prompts: list[np.ndarray], rows: int) -> decode.Prompts:
+        """Left-padded arrays of checked prompts, of a bucketed length within the context."""
+        return self._pad(prompts, rows, self.max_length)
+
     def _prepare(
         self,
         prompts: Sequence[np.ndarray],
@@ -233,9 +237,29 @@ class Engine:
         """The arrays of one call; None if it has no prompts."""
         if not len(prompts):
             return None
+        rows = bucket(len(prompts))
+        checked, inputs, at = self.admit(prompts, rows, sampling, max_new_tokens, stop_ids, seeds, grammar)
+        room = bucket(int(np.asarray(inputs.limit).max()), SMALLEST_LENGTH)
+        padded = self._pad(checked, rows, self.max_length, count_padding=sampling.penalize_padding)
+        return Rows(padded, inputs, at, room)
+
+    def admit(
+        self,
+        prompts: Sequence[np.ndarray],
+        rows: int,
+        sampling: SamplingConfig,
+        max_new_tokens: int,
+        stop_ids: tuple[int, ...],
+        seeds: Sequence[int] | None,
+        grammar: Grammar | None,
+    ) -> tuple[list[np.ndarray], decode.Inputs, Position | None]:
+        """Prompts as int32 ids, what a compiled loop of `rows` rows reads, and where each row is in the grammar.
+
+        Raises MioError as `generate` does.
+        """
         if max_new_tokens < 1:
             raise MioError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        n, rows = len(prompts), bucket(len(prompts))
+        n = len(prompts)
         checked = [self._ids(p, f"prompt {i}", n) for i, p in enumerate(prompts)]
         limit = np.zeros(rows, np.int32)
         for i, prompt in enumerate(checked):
@@ -272,9 +296,7 @@ class Engine:
             stops=jnp.asarray([*stop_ids, *[-1] * (slots - len(stop_ids))], jnp.int32),
             tables=tables,
         )
-        room = bucket(int(limit.max()), SMALLEST_LENGTH)
-        padded = self._pad(checked, rows, self.max_length, count_padding=sampling.penalize_padding)
-        return Rows(padded, inputs, at, room)
+        return checked, inputs, at
 
     def _grammar_tables(self, grammar: Grammar, stop_ids: tuple[int, ...]) -> Tables:
         key = (grammar, stop_ids)

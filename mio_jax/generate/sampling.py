@@ -99,6 +99,13 @@ class Knobs(NamedTuple):
     penalty: jax.Array
 
 
+class Mixed(NamedTuple):
+    """Settings of each row where the rows of a batch differ in them."""
+
+    greedy: jax.Array  # bool [batch]
+    top_k: jax.Array  # int32 [batch, 1], 0: off
+
+
 def seen_table(ids: jax.Array, valid: jax.Array, vocab_size: int) -> jax.Array:
     """Which ids a history holds: int32 [batch, length] and bool `valid` like it -> bool [batch, vocab]."""
     rows = jnp.arange(ids.shape[0])[:, None]
@@ -114,9 +121,16 @@ def temper(scores: jax.Array, temperature: jax.Array | float) -> jax.Array:
     return scores / temperature
 
 
-def top_k(scores: jax.Array, k: int) -> jax.Array:
-    """Removes all but the k highest scores of a row; ids that tie with the k-th stay."""
-    lowest = jax.lax.top_k(scores, min(k, scores.shape[-1]))[0][:, -1:]
+def top_k(scores: jax.Array, k: int, own: jax.Array | None = None) -> jax.Array:
+    """Removes all but the k highest scores of a row; ids that tie with the k-th stay.
+
+    own: int32 [batch, 1], the number of each row, at most k; 0: it keeps all.
+    """
+    highest = jax.lax.top_k(scores, min(k, scores.shape[-1]))[0]
+    lowest = highest[:, -1:]
+    if own is not None:
+        lowest = jnp.take_along_axis(highest, jnp.clip(own - 1, 0, highest.shape[1] - 1), -1)
+        lowest = jnp.where(own > 0, lowest, -jnp.inf)
     return jnp.where(scores < lowest, REMOVED, scores)
 
 
@@ -191,9 +205,10 @@ def argmax(scores: jax.Array) -> jax.Array:
 def uniforms(seeds: jax.Array, step: jax.Array) -> jax.Array:
     """One number in [0, 1) for each row, from its own seed and the step alone: the batch does not matter.
 
-    uint32 [batch], int32 scalar -> float32 [batch].
+    uint32 [batch], int32 scalar or [batch] -> float32 [batch].
     """
-    return jax.vmap(lambda seed: jax.random.uniform(jax.random.fold_in(jax.random.key(seed), step)))(seeds)
+    steps = jnp.broadcast_to(step, seeds.shape)
+    return jax.vmap(lambda seed, step: jax.random.uniform(jax.random.fold_in(jax.random.key(seed), step)))(seeds, steps)
 
 
 def draw(mass: jax.Array, uniform: jax.Array) -> jax.Array:
@@ -223,6 +238,7 @@ def process(
     seen: jax.Array | None = None,
     allowed: jax.Array | None = None,
     rule: Callable[[jax.Array], jax.Array] | None = None,
+    mixed: Mixed | None = None,
 ) -> jax.Array:
     """Applies all that the plan says, in order, to float32 [batch, vocab], except top-p and a late temperature.
 
@@ -230,6 +246,7 @@ def process(
       seen: bool [batch, vocab], ids of the history; needed where the plan has a penalty.
       allowed: bool [batch, vocab] from the modality grammar.
       rule: of steering (`mio_jax.generate.steering.steer`).
+      mixed: where rows differ; the plan then has what any of them needs, and knobs are [batch, 1].
     """
     if plan.penalty:
         assert seen is not None
@@ -240,7 +257,7 @@ def process(
         scores = temper(scores, knobs.temperature)
     if allowed is not None:
         scores = jnp.where(allowed, scores, REMOVED)
-    return top_k(scores, plan.top_k) if plan.top_k else scores
+    return top_k(scores, plan.top_k, None if mixed is None else mixed.top_k) if plan.top_k else scores
 
 
 def next_token(
@@ -252,9 +269,10 @@ def next_token(
     seen: jax.Array | None = None,
     allowed: jax.Array | None = None,
     rule: Callable[[jax.Array], jax.Array] | None = None,
+    mixed: Mixed | None = None,
 ) -> jax.Array:
     """The next token of each row: the highest processed score, or a draw. Arguments as above -> int32 [batch]."""
-    scores = process(scores, plan, knobs, seen, allowed, rule)
+    scores = process(scores, plan, knobs, seen, allowed, rule, mixed)
     if plan.greedy:
         return argmax(scores)
     mass = _mass(scores)
@@ -262,4 +280,5 @@ def next_token(
         mass = jnp.where(nucleus(mass, knobs.tail), mass, 0)
     if plan.late:  # mass ** (1 / T) is the mass at temperature T; what was cut off stays 0
         mass = jnp.where(mass > 0, jnp.exp(jnp.log(mass) / knobs.temperature), 0)
-    return draw(mass, uniforms(seeds, step))
+    token = draw(mass, uniforms(seeds, step))
+    return token if mixed is None else jnp.where(mixed.greedy, argmax(scores), token)

@@ -122,8 +122,9 @@ class Decoder(Module):
 
     def output_table(self) -> jax.Array:
         """Rows of the output projection [vocab_size, D], in the compute dtype."""
-        table = (self.embed if self.spec.tie_embeddings else self.head)[...].astype(self.spec.dtype)
-        return table.T if self.head_turned else table
+        if self.head_turned:
+            return self.head[...].astype(self.spec.dtype).T
+        return (self.embed if self.spec.tie_embeddings else self.head)[...].astype(self.spec.dtype)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., D] -> float32 [..., vocab_size]."""
@@ -152,8 +153,10 @@ class Decoder(Module):
         """
         seen = jax.lax.dynamic_update_slice(cache.valid, valid, (0, cache.index))
         angles = self._angles(positions)
-        slots = cache.index + jnp.arange(tokens.shape[1])
-        allowed = seen[:, None] & (slots[None, :, None] >= jnp.arange(cache.length)[None, None])
+        allowed = seen[:, None]
+        if tokens.shape[1] > 1:  # one token alone sees all that is valid, wherever it lies: a cache may be a ring
+            slots = cache.index + jnp.arange(tokens.shape[1])
+            allowed &= slots[None, :, None] >= jnp.arange(cache.length)[None, None]
         x = self._embed(tokens)
         written = []
         # Not scanned: a step is so little work that slicing each layer's weights out of the stack would cost as much.
@@ -167,6 +170,7 @@ class Decoder(Module):
         """The same model arranged for many calls of `extend`: its layers apart, its weights in the compute dtype."""
         model = jax.tree.map(lambda w: w.astype(self.spec.dtype), self)
         model.layers = apart(model.layers)
-        if platform() == "cpu" and not self.spec.tie_embeddings:
-            model.head, model.head_turned = Param(model.head[...].T, axes=("embed", "vocab")), True
+        if platform() == "cpu":  # a table that is also the input's is kept twice: a step looks few rows of that one up
+            table = model.embed if self.spec.tie_embeddings else model.head
+            model.head, model.head_turned = Param(table[...].T, axes=("embed", "vocab")), True
         return model

@@ -65,7 +65,7 @@ def corruption(config: RunConfig, stage: StageConfig, parts: Parts) -> Any:
 
 
 class Run(NamedTuple):
-    """A trained run: `apply(graphdef, params)` (`mio_jax.nn.base`) is its model."""
+    """A trained run: `apply(graphdef, params)` (`mio_jax.nn.base`) is its model; `stage` is whose parameters it has."""
 
     config: RunConfig
     graphdef: Any
@@ -73,6 +73,7 @@ class Run(NamedTuple):
     recipe: Recipe
     tokenizers: Any
     space: TokenSpace
+    stage: str = ""
 
 
 def load_run(
@@ -110,7 +111,7 @@ def load_run(
     graphdef = plan.graphdef
     if plan.lora:  # whoever uses a trained run needs no adapters: they are added to the kernels
         graphdef, params = split_model(parts.build)[0], plan.lora.merged_params(params, plan.axes)
-    return Run(config, graphdef, params, parts.recipe, parts.tokenizers, parts.space)
+    return Run(config, graphdef, params, parts.recipe, parts.tokenizers, parts.space, config.stages[index].name)
 
 
 def check_table(weights: str | os.PathLike[str], parts: Parts) -> None:

@@ -13,9 +13,7 @@ import pytest
 import scipy.io.wavfile
 from PIL import Image
 
-from mio_jax.cli import generate_task
 from mio_jax.cli.main import main
-from mio_jax.errors import MioError
 from mio_jax.recipes.unified_io2.runner_table import TABLE
 from mio_tokenizers.audio.io import read_audio, write_wav
 from mio_tokenizers.base import Audio
@@ -45,7 +43,6 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames[0].save(folder / "uneven" / "0.png")
     frames[0].resize((5, 5)).save(folder / "uneven" / "1.png")
     (folder / "empty").mkdir()
-    (folder / "movie.mp4").write_bytes(b"\x00\x00\x00 ftypisom")
     write_wav(folder / "in.wav", Audio(np.sin(np.arange(8000) / 9).astype(np.float32), 16000))
     nan = np.full(8000, np.nan, np.float32)
     scipy.io.wavfile.write(folder / "nan.wav", 16000, nan)
@@ -144,21 +141,6 @@ def test_the_list_says_what_each_task_needs(run_dir: str, capsys: pytest.Capture
         assert "needs --image --text [--options]; gives text" in printed
 
 
-def test_frames_of_a_video(media: Path) -> None:
-    assert generate_task.read_frames(str(media / "in.gif")).shape == (3, 12, 12, 3)
-    frames = generate_task.read_frames(str(media / "frames"))
-    assert frames.shape == (3, 12, 12, 3)
-    assert frames.dtype == np.uint8
-    for name, message in (
-        ("empty", "has no frames"),
-        ("uneven", "have 2 sizes"),
-        ("movie.mp4", "ffmpeg -i movie.mp4"),
-        ("nothing.gif", "there is no video"),
-    ):
-        with pytest.raises(MioError, match=message):
-            generate_task.read_frames(str(media / name))
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -172,6 +154,13 @@ def test_frames_of_a_video(media: Path) -> None:
         ("--task vqa --image {m}/in.png --text why --options cat", "has 1 answers to choose from"),
         ("--task audio_caption --audio {m}/in.wav --ask image", "--ask is for prompts of your own"),
         ("--task video_caption --video {m}/in.gif", "built without it"),
+        ("--task video_caption --video {m}/frames", "built without it"),
+        ("--task video_caption --video {m}/uneven", "not all of one size"),
+        ("--task video_caption --video {m}/empty", "has no frames"),
+        ("--task video_caption --video {m}/nothing.gif", "there is no video"),
+        ("--task video_caption --video {m}/in.gif --frames 3", "leave --key-frames and --frames out"),
+        ("--task video_caption --video {m}/in.gif --frames 0", "--frames is 0"),
+        ("--task caption --image {m}/in.png --base", "leave --base and --chat out"),
         ("--task audio_caption --audio {m}/nan.wav", "nan.wav: the sound holds NaN or infinite samples"),
         ("--task audio_generation --text rain --segments 3", "built without audio_history"),
         ("--task image_generation --text rain --guidance -1", "guidance is -1.0"),

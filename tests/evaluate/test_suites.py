@@ -281,7 +281,7 @@ def test_functions_of_the_users_are_found() -> None:
         ("--suite grit --data {d} --tasks vqqa", "suite 'grit' has no task 'vqqa'"),
         ("--suite grit --data {d} --examples 0", "--examples is 0; it must be at least 1"),
         ("--suite coco --data {d}", "must be laid out as COCO 2017 is published"),
-        ("--suite vqav2 --data {d}", "must be laid out as VQA v2 is published"),
+        ("--suite vqav2 --data {d}", "must be laid out as the set is published"),
         ("--suite folder --data {d}", "examples.jsonl"),
         ("--suite folder --data {d}/broken", "line 1 is no JSON object with a task"),
         ("--suite folder --data {d}/other", "task 'sing' has no metric"),

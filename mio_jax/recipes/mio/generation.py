@@ -21,21 +21,26 @@ PUBLISHED = MappingProxyType(
         "paper": {
             "text": SamplingConfig(num_beams=5),
             "image": SamplingConfig(top_p=0.7),
-            "audio": _NUCLEUS,
+            "audio": _NUCLEUS,  # text to speech
+            "audio reply": _NUCLEUS,  # speech that reads no text out
+            "audio to audio": _NUCLEUS,
             "video": _NUCLEUS,
             "interleaved": _NUCLEUS,
         },
         "repository": {
             "text": SamplingConfig(num_beams=5),
             "image": SamplingConfig(num_beams=5, repetition_penalty=1.15),
-            "audio": _NUCLEUS,  # text to speech
-            "audio reply": SamplingConfig(num_beams=5, repetition_penalty=2.0),  # speech that reads no text out
+            "audio": _NUCLEUS,
+            "audio reply": SamplingConfig(num_beams=5, repetition_penalty=2.0),
             "audio to audio": SamplingConfig(num_beams=5, repetition_penalty=1.15),
             "video": _NUCLEUS,
             "interleaved": _NUCLEUS,
         },
     }
 )
+
+# What is behind so many tokens of a prompt, on its right, the published code cuts off.
+PROMPT_TOKENS = MappingProxyType({"base": 3000, "chat": 2048})
 
 
 class Wording(NamedTuple):
@@ -66,6 +71,11 @@ def published_sampling(output: str, source: str = "paper") -> SamplingConfig:
     if output not in PUBLISHED[source]:
         raise MioError(f"the {source} has no decoding settings for {output!r}; it has: {', '.join(PUBLISHED[source])}")
     return PUBLISHED[source][output]
+
+
+def published_prompt_tokens(style: str) -> int:
+    """How many tokens of a "base" or "chat" prompt the published code keeps, from its beginning on (6.1)."""
+    return PROMPT_TOKENS[style]
 
 
 def grammar(space: TokenSpace) -> Grammar:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mio_jax.data.media.video import frame_times
+from mio_jax.data.media.video_reader import Video
 from mio_jax.errors import MioError
 from mio_jax.recipes.unified_io2 import preprocessing as pre
 from mio_jax.recipes.unified_io2.examples import video_fields
@@ -73,7 +74,7 @@ def sound_parts(audio: Audio, media: pre.Sizes) -> dict[str, Any]:
     return {"sound": last, "sound_history": tuple(before)}
 
 
-def video_parts(frames: np.ndarray, audio: Audio | None, media: pre.Sizes) -> dict[str, Any]:
+def video_parts(frames: np.ndarray | Video, audio: Audio | None, media: pre.Sizes) -> dict[str, Any]:
     """Frames of a video and its sound -> fields of a `Sample`: as many frames as there are places, evenly spread.
 
     The last one is the picture, the others its history, each with its own part of the sound. MioError on no frames.

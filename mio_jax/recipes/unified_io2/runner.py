@@ -67,6 +67,11 @@ class Runner:
             entry.info.check(one)
         if settings.segments != 1 and entry.steps != "segments":
             raise MioError(f"task {task!r} makes no sound that could have {settings.segments} segments")
+        if settings.key_frames or settings.frames:
+            shown = self.media.frames + 1
+            raise MioError(f"this model is shown {shown} frames, evenly spread: leave --key-frames and --frames out")
+        if settings.style or settings.wording:
+            raise MioError("Unified-IO 2 asks every task in one way: leave --base and --chat out")
         numbers = list(range(len(inputs)) if seeds is None else seeds)
         return STEPS[entry.steps](self, entry, list(inputs), settings, numbers)
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from mio_jax.nn.base import Module, Param
 
 SNAKE_EPSILON = 1e-9
+State = tuple[jax.Array, jax.Array]  # of an LSTM direction: hidden and cell, [B, C] each
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...], bound: float) -> Param:
@@ -40,6 +41,17 @@ def fold(params: dict[str, Any]) -> dict[str, Any]:
         rest = {k: v for k, v in params.items() if k not in ("weight_g", "weight_v")}
         return rest | {"weight": fold_weight_norm(params["weight_g"], params["weight_v"])}
     return {k: fold(v) for k, v in params.items()}
+
+
+def reflect_tail(x: jax.Array, length: jax.Array, count: int) -> jax.Array:
+    """[B, T, C] -> [B, T + count, C] whose `count` samples behind the first `length` (a scalar) mirror those before.
+
+    What a signal of just `length` samples has there by `pad_reflect`, in arrays of fixed size. Holds if length > count.
+    """
+    if not count:
+        return x
+    mirror = jax.lax.dynamic_slice_in_dim(x, length - 1 - count, count, 1)[:, ::-1]
+    return jax.lax.dynamic_update_slice_in_dim(jnp.pad(x, ((0, 0), (0, count), (0, 0))), mirror, length, 1)
 
 
 def pad_reflect(x: jax.Array, left: int, right: int) -> jax.Array:
@@ -77,6 +89,10 @@ class Conv(_Weighted):
     """Convolution whose output has ceil(T / stride) frames. [B, T, in] -> [B, T', out].
 
     `pad`: "reflect" or "zeros", what lies beyond the edges.
+
+    Called with a `length` (a scalar array), only the first `length` samples are the signal: the first ceil(length /
+    stride) frames come out as of a signal that ends there, whatever stands behind. For this T is a multiple of the
+    stride, `pad` is "reflect", and the signal longer than `needs`.
     """
 
     def __init__(
@@ -94,7 +110,26 @@ class Conv(_Weighted):
         super().__init__((outputs, inputs, kernel), outputs, inputs * kernel, weight_norm, key)
         self.size, self.stride, self.dilation, self.pad = kernel, stride, dilation, pad
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Samples before and behind its own `stride` samples that a frame depends on."""
+        total = (self.size - 1) * self.dilation + 1 - self.stride
+        return total - total // 2, total // 2
+
+    @property
+    def needs(self) -> int:
+        """A signal of a given `length` must have more samples than this."""
+        return max(self.reach[0], self.reach[1] + self.stride - 1)
+
+    def frames(self, length: jax.Array) -> jax.Array:
+        return -(-length // self.stride)
+
+    def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
+        if length is not None:
+            left, right = self.reach
+            count = x.shape[1] // self.stride
+            x = jnp.pad(reflect_tail(x, length, right + self.stride - 1), ((0, 0), (left, 0), (0, 0)), mode="reflect")
+            return _convolve(x, self.kernel(), self.stride, self.dilation, count) + self.bias[...]
         span = (self.size - 1) * self.dilation + 1
         total = span - self.stride
         frames = math.ceil((x.shape[1] - span + total) / self.stride + 1)
@@ -123,10 +158,16 @@ def _convolve(x: jax.Array, weight: jax.Array, stride: int, dilation: int, frame
     return y[:, :frames]
 
 
+def valid_convolution(conv: Conv, x: jax.Array) -> jax.Array:
+    """`conv` (stride 1) on a signal that brings its own edges: [B, left + T + right, in] -> [B, T, out]."""
+    frames = x.shape[1] - sum(conv.reach)
+    return _convolve(x, conv.kernel(), conv.stride, conv.dilation, frames) + conv.bias[...]
+
+
 class ConvTranspose(_Weighted):
     """Transposed convolution of stride r and kernel 2r (or `kernel`), its middle. [B, T, in] -> [B, r T, out].
 
-    A kernel of another size must differ from r by an even number.
+    A kernel of another size must differ from r by an even number. With a `length`, as `Conv` (kernel 2r only).
     """
 
     def __init__(
@@ -143,9 +184,14 @@ class ConvTranspose(_Weighted):
         super().__init__((inputs, outputs, size), outputs, outputs * size, weight_norm, key)
         self.stride = stride
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def frames(self, length: jax.Array) -> jax.Array:
+        return length * self.stride
+
+    def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
         r = self.stride
         weight = self.kernel()
+        if length is not None:
+            x = jnp.where(jnp.arange(x.shape[1])[:, None] < length, x, 0)
         inputs, outputs, size = weight.shape
         if size != 2 * r:
             edge = size - 1 - (size - r) // 2
@@ -174,7 +220,10 @@ class Activation(Module):
         if kind == "Snake":
             self.alpha = Param(jnp.ones((1, channels, 1), jnp.float32), axes=(None,) * 3)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def frames(self, length: jax.Array) -> jax.Array:
+        return length
+
+    def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
         if self.kind == "ELU":
             return jax.nn.elu(x)
         alpha = self.alpha[...][0, :, 0]
@@ -205,26 +254,46 @@ class LSTM(Module):
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse") if self.bidirectional else ("",)
 
-    def _run(self, x: jax.Array, layer: int, suffix: str) -> jax.Array:
+    def zeros(self, batch: int, dtype: Any = jnp.float32) -> State:
+        """What a direction of a layer begins with."""
+        shape = (batch, self.weight_hh_l0[...].shape[1])
+        return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+
+    def run(
+        self, x: jax.Array, layer: int, suffix: str, state: State | None = None, length: jax.Array | None = None
+    ) -> tuple[jax.Array, State]:
+        """One layer in one direction ("" or "_reverse") from a state: [B, T, in] -> [B, T, C] and the state after it.
+
+        With a `length`, frames behind it are passed over: a reversed run enters the first `length` with `state`.
+        """
+
         def weight(name: str) -> jax.Array:
             return getattr(self, f"{name}_l{layer}{suffix}")[...]
 
         hidden = weight("weight_hh")
         gates = x @ weight("weight_ih").T + weight("bias_ih") + weight("bias_hh")
 
-        def step(carry: tuple[jax.Array, jax.Array], gate: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        def step(carry: State, inputs: tuple[jax.Array, jax.Array | None]) -> tuple[State, jax.Array]:
             h, c = carry
+            gate, inside = inputs
             i, f, g, o = jnp.split(gate + h @ hidden.T, 4, axis=-1)
             c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
             h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            if inside is not None:
+                h, c = jnp.where(inside, h, carry[0]), jnp.where(inside, c, carry[1])
             return (h, c), h
 
-        zero = jnp.zeros((x.shape[0], hidden.shape[1]), x.dtype)
-        _, states = jax.lax.scan(step, (zero, zero), gates.swapaxes(0, 1), reverse=bool(suffix))
-        return states.swapaxes(0, 1)
+        inside = None if length is None else jnp.arange(x.shape[1]) < length
+        first = self.zeros(x.shape[0], x.dtype) if state is None else state
+        last, states = jax.lax.scan(step, first, (gates.swapaxes(0, 1), inside), reverse=bool(suffix))
+        return states.swapaxes(0, 1), last
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def skip(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """Its output, from its input [B, T, C] and what its last layer makes."""
+        return y + (jnp.concatenate([x, x], -1) if self.bidirectional else x)
+
+    def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
         y = x
         for layer in range(self.layers):
-            y = jnp.concatenate([self._run(y, layer, suffix) for suffix in self._suffixes()], -1)
-        return y + (jnp.concatenate([x, x], -1) if self.bidirectional else x)
+            y = jnp.concatenate([self.run(y, layer, suffix, None, length)[0] for suffix in self._suffixes()], -1)
+        return self.skip(x, y)

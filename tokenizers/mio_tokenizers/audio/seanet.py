@@ -68,11 +68,15 @@ class ResidualBlock(Module):
         )
         self.shortcut = Conv(channels, channels, 1, k3, weight_norm=norm)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def frames(self, length: jax.Array) -> jax.Array:
+        return length
+
+    def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
+        """`length` as in `Conv`."""
         y = x
         for layer in self.block:
-            y = layer(y)
-        return self.shortcut(x) + y
+            y = layer(y, length)
+        return self.shortcut(x, length) + y
 
 
 def _residual_blocks(spec: SEANetSpec, channels: int, key: jax.Array) -> list[Module]:

@@ -18,6 +18,7 @@ from mio_tokenizers.audio import rvq
 from mio_tokenizers.audio.codec import Codec, CodecSpec
 from mio_tokenizers.audio.io import mono
 from mio_tokenizers.audio.metrics import resample
+from mio_tokenizers.audio.streaming import CodecWeights
 from mio_tokenizers.base import Audio, fingerprint_of
 from mio_tokenizers.weights_file import flat_arrays, nested_arrays, read_weights, write_weights
 
@@ -92,6 +93,15 @@ class AudioTokenizer:
     def fingerprint(self) -> str:
         return self._fingerprint
 
+    @property
+    def weights(self) -> CodecWeights:
+        """What `StreamingDecoder` decodes with."""
+        return CodecWeights(self.spec, self._params, self._books.embed)
+
+    def held(self, frames: int) -> int:
+        """How often `decode` repeats the last of so many frames: up to the next bucket."""
+        return self._bucket(frames) - frames
+
     def prepare(self, audio: Audio) -> np.ndarray:
         """float32 [n] as the codec hears it: mono, at its rate, at its peak. Raises MioError (see `io.mono`)."""
         samples = resample(mono(audio), audio.rate, self.rate)
@@ -151,15 +161,19 @@ class AudioTokenizer:
             raise MioError(f"audio code {bad} is outside 0..{self.vocab_size - 1}")
         return codes.astype(np.int32)
 
+    def _bucket(self, frames: int) -> int:
+        """The length that so many frames are filled up to: 1, 2, 4, ... seconds."""
+        bucket = -(-self.rate // self.hop)
+        while bucket < frames:
+            bucket *= 2
+        return bucket
+
     def _bucketed(self, frames: list[int], run: Callable[[list[int], int], np.ndarray]) -> list[Any]:
         """Results of `run` (indices of one block, bucket in frames) for every item, in order."""
-        second = -(-self.rate // self.hop)
+        second = self._bucket(1)
         groups: dict[int, list[int]] = {}
         for index, count in enumerate(frames):
-            bucket = second
-            while bucket < count:
-                bucket *= 2
-            groups.setdefault(bucket, []).append(index)
+            groups.setdefault(self._bucket(count), []).append(index)
         out: list[Any] = [None] * len(frames)
         for bucket, members in groups.items():
             block = max(1, BLOCK * second // bucket)
