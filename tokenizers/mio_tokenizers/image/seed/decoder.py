@@ -1,4 +1,4 @@
-"""A small decoder from SEED's codes to pixels, for those without a diffusion model: trained here, kept beside the weights.
+"""A small decoder from SEED's codes to pixels, for those without a diffusion model: trained here.
 
 The codes stand in a row and have no place in the picture, so a grid of learned cells reads them by cross-attention; the
 convolutional decoder of the small image tokenizer then draws the cells.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,9 @@ class PixelDecoderSettings:
     mlp_dim: int = 512
     read_depth: int = 2
     draw_depth: int = 4
-    picture: ImageVQSettings = ImageVQSettings(image_size=128, patch=4, channels=(64, 128, 192))
+    picture: ImageVQSettings = field(
+        default_factory=lambda: ImageVQSettings(image_size=128, patch=4, channels=(64, 128, 192))
+    )
 
     def __post_init__(self) -> None:
         for name in ("tokens", "code_dim", "dim", "heads", "mlp_dim", "read_depth", "draw_depth"):
@@ -134,7 +136,7 @@ class SeedDecoder:
         return self._fingerprint
 
     def draw(self, vectors: Any) -> np.ndarray:
-        """Code vectors float32 [n, tokens, code_dim] -> pictures uint8 [n, size, size, 3]. Raises MioError otherwise."""
+        """Code vectors float32 [n, tokens, code_dim] -> uint8 [n, size, size, 3]. Raises MioError on other shapes."""
         vectors = np.asarray(vectors, np.float32)
         wanted = (self.settings.tokens, self.settings.code_dim)
         if vectors.ndim != 3 or vectors.shape[1:] != wanted:

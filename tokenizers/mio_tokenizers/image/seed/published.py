@@ -33,11 +33,11 @@ CONFIG = "config.json"
 POSITIONS = "visual_encoder.pos_embed"
 IGNORED = ("*.position_ids",)
 OTHER_HEAD = {"mlp": ("Reverse_Qformer.*", "reverse_tokens"), "reverse": ("image_down.*",)}
-# BLIP-2's text side and its heads, which SEED's training deletes (section 7.3).
+# The text side of BLIP-2's Q-Former, which SEED deletes (section 7.3).
 TEXT_SIDE = (
     *("Qformer.cls.*", "Qformer.bert.embeddings.word_embeddings.*", "Qformer.bert.embeddings.position_embeddings.*"),
     *("Qformer.bert.encoder.layer.*.intermediate.*", "Qformer.bert.encoder.layer.[0-9].output.*"),
-    *("Qformer.bert.encoder.layer.[0-9][0-9].output.*", "vision_proj.*", "text_proj.*", "itm_head.*", "temp"),
+    "Qformer.bert.encoder.layer.[0-9][0-9].output.*",
 )
 TOWER_ENDS = ("norm.*", "fc_norm.*", "head.*")  # of EVA's own file, behind the layers that SEED uses
 
@@ -129,7 +129,7 @@ def import_arrays(
 def import_trunk(
     published: Mapping[str, np.ndarray], settings: SeedSettings, shapes: Mapping[str, Shape], where: str
 ) -> Arrays:
-    """The vision tower and the Q-Former alone, of BLIP-2's first stage, whose text side is left out.
+    """The vision tower and the Q-Former alone, without the text side that BLIP-2's has.
 
     Raises:
       MioError: one line that lists everything missing, unexpected and misshapen.
@@ -146,14 +146,19 @@ def _import(
     one = _layer_shapes(table, shapes)
     wanted = {piece.theirs: published_shape(piece, one(piece)) for piece in table}
     check_shapes({name: array.shape for name, array in theirs.items()}, wanted, where)
+    dtypes: dict[str, set[np.dtype]] = {}
+    for piece in table:
+        dtypes.setdefault(piece.ours, set()).add(theirs[piece.theirs].dtype)
     out: Arrays = {}
     for piece in table:
         array = from_published(piece, theirs[piece.theirs], one(piece))
         if piece.layer is None:
             out[piece.ours] = np.ascontiguousarray(array)
         else:  # one array for all layers, filled layer by layer
-            stack = out.setdefault(piece.ours, np.empty(shapes[piece.ours], array.dtype))
-            stack[piece.layer] = array
+            if piece.ours not in out:
+                mixed = len(dtypes[piece.ours]) > 1
+                out[piece.ours] = np.empty(shapes[piece.ours], np.float32 if mixed else array.dtype)
+            out[piece.ours][piece.layer] = array
     return out
 
 

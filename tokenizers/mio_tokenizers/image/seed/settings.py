@@ -112,8 +112,8 @@ class SeedSettings:
 
 TINY = SeedSettings(
     img_size=64,
-    patch_size=8,
-    vit_dim=96,
+    patch_size=16,
+    vit_dim=128,
     vit_depth=3,
     vit_heads=4,
     mlp_ratio=2.0,
@@ -126,8 +126,8 @@ TINY = SeedSettings(
     n_embed=512,
     depth=2,
     block_heads=4,
-    down=(64, 32, 8),
-    feat_dim=192,
+    down=(128, 64, 24),
+    feat_dim=768,
     resample="bicubic",
 )
 PRESETS = {"seed_2": SeedSettings(), "tiny": TINY}
@@ -143,4 +143,5 @@ def seed_settings(config: Mapping[str, Any]) -> SeedSettings:
     unknown = sorted(set(config) - known)
     if unknown:
         raise MioError(f"the seed config has unknown names: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return SeedSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    return SeedSettings(**sizes)

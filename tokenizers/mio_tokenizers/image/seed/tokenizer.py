@@ -37,7 +37,7 @@ class SeedTokenizer(VQTokenizer):
     def __init__(self, settings: SeedSettings, arrays: dict[str, np.ndarray], decoder: Path | None = None) -> None:
         """`arrays`: "codebook" and the flat names of the model's parameters; `decoder`: where one would lie."""
         super().__init__(settings, arrays)
-        self._decoder_file, self._decoder = decoder, None
+        self._decoder_file = decoder
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -73,7 +73,12 @@ class SeedTokenizer(VQTokenizer):
 
     def code_vectors(self, codes: Any) -> np.ndarray:
         """int32 [n, queries] -> rows of the codebook, float32 [n, queries, codebook_dim]."""
-        return np.asarray(self._codebook)[self.check_codes(codes)]
+        return self.codebook[self.check_codes(codes)]
+
+    @property
+    def codebook(self) -> np.ndarray:
+        """float32 [n_embed, codebook_dim]."""
+        return np.asarray(self._codebook)
 
     def image_embedding(self, codes: Any) -> np.ndarray:
         """int32 [n, queries] -> float32 [n, feat_dim]: published weights give OpenCLIP-H's image embedding.
@@ -94,21 +99,23 @@ class SeedTokenizer(VQTokenizer):
     @property
     def decoder(self) -> SeedDecoder:
         """The decoder beside the weights, read when it is first needed."""
-        if self._decoder is None:
-            file = self._decoder_file
-            if file is None or not file.is_file():
-                raise MioError(
-                    f"no decoder draws pixels from these SEED codes: train one into {file or 'a file beside the weights'} "
-                    "(kind seed_decoder, docs/seed.md), or draw from `image_embedding` with pip install mio_jax[unclip]"
-                )
-            decoder = SeedDecoder.load(file)
-            if decoder.tokenizer != self.fingerprint:
-                raise MioError(
-                    f"{file} draws codes of the tokenizer {decoder.tokenizer}, this one is {self.fingerprint}; "
-                    "train a decoder for it"
-                )
-            self._decoder = decoder
-        return self._decoder
+        from mio_tokenizers.loading import load  # which reads a file once, and again when it has changed
+
+        file = self._decoder_file
+        if file is None or not file.is_file():
+            raise MioError(
+                "no decoder draws pixels from these SEED codes: train one (kind seed_decoder, docs/seed.md) into "
+                f"{file or 'a file beside the weights'}, or draw from `image_embedding` with mio_jax[unclip]"
+            )
+        decoder = load(str(file))
+        if not isinstance(decoder, SeedDecoder):
+            raise MioError(f"{file} holds {type(decoder).__name__}, not a decoder of SEED codes")
+        if decoder.tokenizer != self.fingerprint:
+            raise MioError(
+                f"{file} draws codes of the tokenizer {decoder.tokenizer}, this one is {self.fingerprint}; "
+                "train a decoder for it"
+            )
+        return decoder
 
 
 def decoder_file(weights: Path) -> Path:
