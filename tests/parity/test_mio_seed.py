@@ -53,8 +53,11 @@ class Fixture:
 
 @pytest.fixture(scope="module")
 def fixture(golden: Any) -> Iterator[Fixture]:
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)  # at this size compiling takes all the time
     with jax.default_matmul_precision("highest"):
         yield Fixture(golden("mio"))
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def close(ours: Any, theirs: np.ndarray) -> None:

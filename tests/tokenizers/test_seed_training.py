@@ -50,10 +50,7 @@ def media() -> dict[str, np.ndarray]:
     for split, seed in (("train", 0), ("test", 1)):
         discs = pictures(24, seed)
         names = ["rgb"[int(np.argmin(p.reshape(-1, 3).mean(axis=0)))] + f" disc {i}" for i, p in enumerate(discs)]
-        out |= {
-            f"{split}/s.image": discs,
-            f"{split}/s.caption": np.frombuffer(SEPARATOR.join(map(str.encode, names)), np.uint8),
-        }
+        out |= {f"{split}/s.image": discs, f"{split}/s.caption": blob(names)}
     return out
 
 

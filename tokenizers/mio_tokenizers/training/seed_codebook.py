@@ -207,8 +207,7 @@ def train(config: SeedCodebookTrainConfig, media: Media) -> SeedTokenizer:
     parts = Parts(functools.partial(SeedModel, settings))
     params, kept = divide(parts.first(config.seed, trunk_from(config.start, settings, parts.shapes)), config.frozen)
     if not config.loss.distillation:  # then nothing teaches the embedding's side, which would decay towards zero
-        params, unused = divide(params, ("head", "blocks_image"))
-        kept |= unused
+        kept |= {name: params.pop(name) for name in list(params) if name.startswith(("head.", "blocks_image."))}
     key, extra = jax.random.fold_in(jax.random.key(config.seed), 1), None
     if config.loss.codebook == "ema":
         extra = new_codebook(key, settings.codes, settings.code_dim)
