@@ -16,16 +16,18 @@ from mio_tokenizers.image.seed.model import SeedModel
 from mio_tokenizers.image.seed.preprocess import resize, standardise
 from mio_tokenizers.image.seed.published import export_arrays, import_arrays, read_folder
 from mio_tokenizers.image.seed.settings import SeedSettings
+from mio_tokenizers.image.seed.unclip import draw, is_pipeline, pipeline_at
 from mio_tokenizers.vq_tokenizer import VQTokenizer
 
 DECODER = "decoder.safetensors"
+PIPELINE = "unclip"  # a folder within that of published weights
 
 
 class SeedTokenizer(VQTokenizer):
     """uint8 [height, width, 3] of any size -> int32 [queries] codes, which are causal: each sees those before it.
 
-    `decode` draws with the small decoder that lies beside the weights; `image_embedding` gives what a diffusion model
-    draws from (`mio_tokenizers.image.seed.unclip`).
+    `decode` draws `image_embedding` with the diffusion pipeline in the weights' folder (`unclip.py`), or the codes with
+    the small decoder beside the weights.
     """
 
     kind = "seed"
@@ -38,6 +40,7 @@ class SeedTokenizer(VQTokenizer):
         """`arrays`: "codebook" and the flat names of the model's parameters; `decoder`: where one would lie."""
         super().__init__(settings, arrays)
         self._decoder_file = decoder
+        self._pipeline: Path | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -51,7 +54,9 @@ class SeedTokenizer(VQTokenizer):
         """Of published weights, see `published.read_folder`. Raises MioError listing what does not fit."""
         folder = Path(folder)
         published, settings = read_folder(folder)
-        return cls.from_published(settings, published, str(folder), folder / DECODER)
+        made = cls.from_published(settings, published, str(folder), folder / DECODER)
+        made._pipeline = folder / PIPELINE
+        return made
 
     @classmethod
     def from_published(
@@ -89,11 +94,14 @@ class SeedTokenizer(VQTokenizer):
         return super().decode_batch(codes)
 
     def decode_batch(self, codes: Any) -> np.ndarray:
-        """int32 [n, queries] -> uint8 [n, size, size, 3].
+        """int32 [n, queries] -> uint8 [n, size, size, 3]; where both lie there, the diffusion pipeline draws.
 
         Raises:
-          MioError: a wrong count or code, or no decoder beside the weights, or one of another tokenizer.
+          MioError: a wrong count or code, or no decoder beside the weights, or one of another tokenizer; or a pipeline
+            without the extra that runs it.
         """
+        if self._pipeline is not None and is_pipeline(self._pipeline):
+            return draw(self.image_embedding(codes), pipeline_at(self._pipeline))
         return self.decoder.draw(self.code_vectors(codes))
 
     @property
@@ -103,9 +111,10 @@ class SeedTokenizer(VQTokenizer):
 
         file = self._decoder_file
         if file is None or not file.is_file():
+            other = f", or put a diffusion pipeline into {self._pipeline} (extra mio_jax[unclip])"
             raise MioError(
                 "no decoder draws pixels from these SEED codes: train one (kind seed_decoder, docs/seed.md) into "
-                f"{file or 'a file beside the weights'}, or draw from `image_embedding` with mio_jax[unclip]"
+                f"{file or 'a file beside the weights'}{other if self._pipeline else ''}"
             )
         decoder = load(str(file))
         if not isinstance(decoder, SeedDecoder):

@@ -6,7 +6,9 @@ code draws one latent for all pictures without a seed; here the seed gives it, s
 
 from __future__ import annotations
 
+import functools
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,22 @@ from mio_jax.errors import MioError
 
 STEPS, GUIDANCE, NOISE_LEVEL = 20, 10.0, 0
 EXTRA = "pip install 'mio_jax[unclip]'"
+
+
+def is_pipeline(folder: str | os.PathLike[str]) -> bool:
+    """Whether there is a folder in diffusers' layout."""
+    return (Path(folder) / "model_index.json").is_file()
+
+
+@functools.lru_cache(maxsize=1)
+def pipeline_at(folder: Path) -> Any:
+    """`load_pipeline`, once, on a GPU in float16 where PyTorch has one."""
+    try:
+        import torch
+    except ImportError:
+        return load_pipeline(folder)  # which says what is missing
+    gpu = torch.cuda.is_available()
+    return load_pipeline(folder, "cuda" if gpu else "cpu", half=gpu)
 
 
 def load_pipeline(folder: str | os.PathLike[str], device: str = "cpu", half: bool = False) -> Any:
@@ -28,7 +46,7 @@ def load_pipeline(folder: str | os.PathLike[str], device: str = "cpu", half: boo
         from diffusers import StableUnCLIPImg2ImgPipeline
     except ImportError as error:
         raise MioError(f"drawing from an image embedding needs diffusers and torch ({error}): {EXTRA}") from error
-    if not os.path.isfile(os.path.join(folder, "model_index.json")):
+    if not is_pipeline(folder):
         raise MioError(f"{folder} holds no model_index.json of a pipeline; put stable-diffusion-2-1-unclip there")
     try:
         pipeline = StableUnCLIPImg2ImgPipeline.from_pretrained(
