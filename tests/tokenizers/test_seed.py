@@ -25,6 +25,7 @@ from mio_tokenizers.image.seed.positions import resize_matrix, resize_positions
 from mio_tokenizers.image.seed.settings import PRESETS, SeedSettings, seed_settings
 from mio_tokenizers.image.seed.tokenizer import SeedTokenizer
 from mio_tokenizers.image.seed.unclip import load_pipeline
+from mio_tokenizers.vq_tokenizer import CODEBOOK
 from tests.tokenizers.seed_tiny import SETTINGS, decoder, pictures, tokenizer
 
 SIZES = {"img_size": 16, "patch_size": 8, "vit_dim": 8, "vit_depth": 2, "vit_heads": 2, "mlp_ratio": 2.0, "hidden": 8}
@@ -97,7 +98,7 @@ def test_a_file_and_its_decoder(tmp_path: Path) -> None:
     assert again.decode_batch(codes[:0]).shape == (0, 16, 16, 3)
     with pytest.raises(MioError, match="code vectors for this decoder are"):
         decoder().draw(np.zeros((1, 4, 4)))
-    other = tokenizer(5)
+    other = SeedTokenizer(SETTINGS, again.arrays | {CODEBOOK: again.arrays[CODEBOOK] + 1})
     other.save(tmp_path / "t.safetensors", data)
     with pytest.raises(MioError, match=f"draws codes of the tokenizer {again.fingerprint}, this one is"):
         load(str(tmp_path / "t.safetensors")).decode(codes[0])
