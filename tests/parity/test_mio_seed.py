@@ -38,7 +38,8 @@ class Fixture:
         self.config = json.loads((folder / "seed_config.json").read_text())
         self.weights = load_file(folder / "seed_weights.safetensors")
         self.extra = load_file(folder / "seed_reverse_extra_weights.safetensors")
-        self.settings = SeedSettings(**{k: v for k, v in self.config.items() if k in SIZES})
+        down = tuple(len(self.weights[f"image_down.{i}.weight"]) for i in (0, 2, 4))  # which the config does not say
+        self.settings = SeedSettings(**{k: v for k, v in self.config.items() if k in SIZES}, down=down)
         self.tokenizer = SeedTokenizer.from_published(self.settings, self.weights, "fixture")
         self.reverse_settings = dataclasses.replace(self.settings, head="reverse")
         self.reverse = SeedTokenizer.from_published(self.reverse_settings, self.weights | self.extra, "fixture")

@@ -123,7 +123,7 @@ def trunk_from(start: str, settings: SeedSettings, shapes: Mapping[str, tuple[in
         if not Path(part).exists():
             raise MioError(f"start: there is nothing at {part}")
     path = Path(start)
-    if path.suffix == ".safetensors" and read_kind(path) == STAGE_1:
+    if path.suffix == ".safetensors" and path.is_file() and read_kind(path) == STAGE_1:
         arrays = {name: a for name, a in read_weights(path, STAGE_1)[0].items() if name.startswith(TRUNK)}
         odd = sorted(n for n in arrays.keys() | wanted.keys() if n not in arrays or arrays[n].shape != wanted.get(n))
         if odd:
