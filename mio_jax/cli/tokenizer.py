@@ -42,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
         from mio_tokenizers.training import audio as _audio  # noqa: F401
         from mio_tokenizers.training import hifigan as _hifigan  # noqa: F401
         from mio_tokenizers.training import image as _image  # noqa: F401
+        from mio_tokenizers.training import seed_codebook as _seed_codebook  # noqa: F401
+        from mio_tokenizers.training import seed_decoder as _seed_decoder  # noqa: F401
+        from mio_tokenizers.training import seed_qformer as _seed_qformer  # noqa: F401
         from mio_tokenizers.training import vit_vqgan as _vit_vqgan  # noqa: F401
         from mio_tokenizers.training import vqgan as _vqgan  # noqa: F401
     config = config_from_args(args, TokenizerTrainConfig)

@@ -42,6 +42,7 @@ class LayerSpec:
         "cosine": unit length, and scores times a learned scale of each head instead of 1 / sqrt(head_dim).
       rotary: how a head's numbers are paired, where angles are given.
       bias: every linear map has one.
+      key_bias: that of keys too; it shifts all scores of a query alike and so changes nothing, and some models lack it.
       mlp: "swiglu" is gated and has no biases; "gelu" is exact, "gelu_tanh" its approximation.
       init_std: standard deviation of new weights; 0: 1 / sqrt(inputs), feed-forward cut off at two of them.
       heads_axis, kv_heads_axis: their logical axes; see `mesh.rules`.
@@ -61,6 +62,7 @@ class LayerSpec:
     qk: str = "plain"
     rotary: str = "half"
     bias: bool = False
+    key_bias: bool = True
     mlp: str = "swiglu"
     init_std: float = 0.0
     attention: str = "auto"
@@ -134,7 +136,9 @@ class Attention(Module):
         self.value = param(v, (c, g, w), shared, spec.std(c))
         self.out = param(o, (h, w, d), (spec.heads_axis, "kv", "embed"), spec.std(h * w, last=True))
         if spec.bias:
-            self.query_bias, self.key_bias, self.value_bias = (zeros((n * w,), ("norm",)) for n in (h, g, g))
+            self.query_bias, self.value_bias = (zeros((n * w,), ("norm",)) for n in (h, g))
+            if spec.key_bias:
+                self.key_bias = zeros((g * w,), ("norm",))
             self.out_bias = zeros((d,), ("norm",))
         if spec.qk == "rms":
             self.query_norm, self.key_norm = RMSNorm(w, spec.norm_eps), RMSNorm(w, spec.norm_eps)
@@ -159,7 +163,7 @@ class Attention(Module):
         return self._biased(linear(x, weight[...], quantize=self.spec.quantize), name)
 
     def _biased(self, y: jax.Array, name: str) -> jax.Array:
-        if self.spec.bias:
+        if self.spec.bias and (name != "key" or self.spec.key_bias):
             y = y + getattr(self, f"{name}_bias")[...].reshape(y.shape[-2:]).astype(y.dtype)
         return checkpoint_name(y, PROJECTIONS)
 

@@ -29,6 +29,7 @@ class ViTSpec:
       positions: rows of the learned position table, those of the extra tokens first.
       pre_norm: a norm before the first layer.
       patch_bias: the map of patches has a bias.
+      key_bias: so do the keys of attention.
       mlp: activation, see `mio_jax.nn.layer_parts.LayerSpec`.
     """
 
@@ -42,6 +43,7 @@ class ViTSpec:
     extra: int = 1
     pre_norm: bool = True
     patch_bias: bool = False
+    key_bias: bool = True
     norm_eps: float = 1e-5
     mlp: str = "gelu"
     attention: str = "auto"
@@ -59,6 +61,7 @@ class ViTSpec:
             norm="layer",
             norm_eps=self.norm_eps,
             bias=True,
+            key_bias=self.key_bias,
             mlp=self.mlp,
             attention=self.attention,
             heads_axis="front_heads",
@@ -93,20 +96,34 @@ class ViT(Module):
         Returns:
           (last layer, second layer), [B, N, D] each.
         """
-        spec, batch, dtype = self.spec, patches.shape[0], patches.dtype
-        x = linear(patches, self.embedding[...])
-        if spec.patch_bias:
-            x = x + self.bias[...].astype(dtype)
-        own = (self.tokens[...] + self.positions[: spec.extra]).astype(dtype)
-        own = jnp.broadcast_to(own, (batch, *own.shape))
-        x = constrain(jnp.concatenate([own, x + at.astype(dtype)], axis=1), "batch", "length", "act_embed")
-        if spec.pre_norm:
-            x = self.pre_norm(x)
+        spec, batch = self.spec, patches.shape[0]
+        x = self._enter(patches, at)
         there = jnp.concatenate([jnp.ones((batch, spec.extra), bool), mask], axis=1)
         row = Row(segments=there.astype(jnp.int32))
         second = run_layers(slice_layers(self.layers, 0, SECOND), x, row, policy=spec.remat)
         last = run_layers(slice_layers(self.layers, SECOND, spec.depth), second, row, policy=spec.remat)
         return last[:, spec.extra :], second[:, spec.extra :]
+
+    def embed(self, patches: jax.Array) -> jax.Array:
+        """[B, N, P] -> [B, N, D], without positions."""
+        x = linear(patches, self.embedding[...])
+        return x + self.bias[...].astype(x.dtype) if self.spec.patch_bias else x
+
+    def _enter(self, patches: jax.Array, at: jax.Array) -> jax.Array:
+        """What goes into the first layer, [B, E + N, D]."""
+        x, dtype = self.embed(patches), patches.dtype
+        own = (self.tokens[...] + self.positions[: self.spec.extra]).astype(dtype)
+        own = jnp.broadcast_to(own, (len(patches), *own.shape))
+        x = constrain(jnp.concatenate([own, x + at.astype(dtype)], axis=1), "batch", "length", "act_embed")
+        return self.pre_norm(x) if self.spec.pre_norm else x
+
+    def whole(self, patches: jax.Array) -> jax.Array:
+        """Whole pictures, whose patches are as many as the position table has: [B, N, P] -> [B, E + N, D].
+
+        The states after the last layer, those of the extra tokens first.
+        """
+        x = self._enter(patches, self.positions[self.spec.extra :])
+        return run_layers(self.layers, x, Row(), policy=self.spec.remat)
 
     def resized_positions(self, own: tuple[int, int], wanted: tuple[int, int]) -> jax.Array:
         """The table of patches, laid out on a grid `own` [rows, columns], resized -> [rows * columns of wanted, D].

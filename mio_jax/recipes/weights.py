@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -19,7 +19,9 @@ import ml_dtypes
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.recipes.weights_pickled import read_objects, read_torch
+from mio_tokenizers.weights_check import check_shapes as check_shapes  # used through this module
+from mio_tokenizers.weights_check import shorten as shorten
+from mio_tokenizers.weights_pickled import read_objects, read_torch
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -174,23 +176,6 @@ def _shards(index: Path) -> Mapping[str, Stored]:
     if lost:
         raise MioError(f"{index} names {len(lost)} tensors that their shards lack: {shorten(lost)}")
     return {name: shards[shard][name] for name, shard in where.items()}
-
-
-def shorten(names: Iterable[str], most: int = 8) -> str:
-    """The first few names in one line, and how many more there are."""
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def check_shapes(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """Raises one MioError that lists every missing, unexpected and misshapen tensor."""
-    missing = [k for k in wanted if k not in found]
-    unexpected = [k for k in found if k not in wanted]
-    misshapen = [f"{k} is {found[k]}, not {s}" for k, s in wanted.items() if k in found and found[k] != s]
-    kinds = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
-    problems = [f"{len(names)} {kind} ({shorten(names)})" for kind, names in kinds if names]
-    if problems:
-        raise MioError(f"{where} does not fit the model: {'; '.join(problems)}")
 
 
 def strip_rows(name: str, value: np.ndarray, rows: int) -> np.ndarray:

@@ -20,7 +20,7 @@ import pytest
 
 from mio_jax.errors import MioError
 from mio_jax.recipes.weights import open_weights
-from mio_jax.recipes.weights_pickled import TorchTensor, read_torch
+from mio_tokenizers.weights_pickled import TorchTensor, read_torch
 
 FILE = Path(__file__).parent / "torch_state.bin"
 X = np.arange(12, dtype=np.float32).reshape(3, 4)

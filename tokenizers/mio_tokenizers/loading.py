@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import functools
 import importlib
 import os
@@ -22,12 +23,18 @@ CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "audio_rvq": "mio_tokenizers.audio:AudioTokenizer",
     "vit_vqgan": "mio_tokenizers.audio.mel_tokenizer:MelTokenizer",
     "hifigan": "mio_tokenizers.audio.vocoder:Vocoder",
+    "seed": "mio_tokenizers.image.seed:SeedTokenizer",
+    "seed_qformer": "mio_tokenizers.image.seed.contrastive:SeedAligner",
+    "seed_decoder": "mio_tokenizers.image.seed:SeedDecoder",
+}
+FOLDERS = {  # pattern of a file in a folder of published weights -> the class whose `load_folder(path)` reads it
+    "seed_quantizer.*": "mio_tokenizers.image.seed:SeedTokenizer",
 }
 CODEC2 = "mio_tokenizers.audio:Codec2Tokenizer"
 WAVEFORM = "mio_tokenizers.audio.mel_tokenizer:WaveformTokenizer"
 FORMS = (
-    "bundled:NAME, a path to a .safetensors or .model file, codec2:MODE, location:BINS[:point], "
-    "unified_io2:FILE.model or waveform:MEL_TOKENIZER[,VOCODER]"
+    "bundled:NAME, a path to a .safetensors or .model file, a folder of published weights, codec2:MODE, "
+    "location:BINS[:point], unified_io2:FILE.model or waveform:MEL_TOKENIZER[,VOCODER]"
 )
 
 
@@ -71,6 +78,10 @@ def load(spec: str) -> Tokenizer:
         mel, comma, vocoder = rest.partition(",")
         return cast(Tokenizer, _class(WAVEFORM)(load(mel), load(vocoder) if comma else None))
     path = Path(spec)
+    if path.is_dir():
+        held = sorted(file for file in path.iterdir() if file.is_file())
+        stamps = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in held)
+        return _load_folder(str(path.resolve()), stamps)
     if path.suffix not in SUFFIXES:
         raise MioError(f"unknown tokenizer {spec!r}; it must be {FORMS}")
     if not path.is_file():
@@ -110,6 +121,15 @@ def _load_file(path: str, modified: int, size: int) -> Tokenizer:
         what = f"holds a tokenizer of unknown kind {kind!r}" if kind else "holds no tokenizer"
         raise MioError(f"{path} {what}; kinds known here: {', '.join(CLASSES)}")
     return cast(Tokenizer, _class(CLASSES[kind]).load(path))
+
+
+@functools.lru_cache(maxsize=4)
+def _load_folder(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> Tokenizer:
+    """`stamps`, of its files, are part of the cache key: a folder that changed is read anew."""
+    for pattern, where in FOLDERS.items():
+        if any(fnmatch.fnmatchcase(name, pattern) for name, _, _ in stamps):
+            return cast(Tokenizer, _class(where).load_folder(folder))
+    raise MioError(f"{folder} is no folder of tokenizer weights known here; it needs one of {', '.join(FOLDERS)}")
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,8 @@ class VQTokenizer(abc.ABC):
         """int32 [tokens] -> one medium. Raises MioError on a wrong count or code."""
         return self.decode_batch(np.asarray(tokens)[None])[0]
 
-    def decode_batch(self, codes: Any) -> np.ndarray:
-        """int32 [n, tokens] -> media [n, ...]."""
+    def check_codes(self, codes: Any) -> np.ndarray:
+        """`codes` as int32 [n, tokens]. Raises MioError on a wrong count or code."""
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[1] != self.tokens or not np.issubdtype(codes.dtype, np.integer):
             raise MioError(
@@ -174,10 +174,15 @@ class VQTokenizer(abc.ABC):
         if codes.size and (codes.min() < 0 or codes.max() >= self.vocab_size):
             bad = codes[(codes < 0) | (codes >= self.vocab_size)][0]
             raise MioError(f"{self.modality} code {bad} is outside 0..{self.vocab_size - 1}")
+        return codes.astype(np.int32)
+
+    def decode_batch(self, codes: Any) -> np.ndarray:
+        """int32 [n, tokens] -> media [n, ...]."""
+        codes = self.check_codes(codes)
         if not len(codes):
             one = jax.eval_shape(self._decode, self._params, self._codebook, np.zeros((1, self.tokens), np.int32))
             return np.zeros((0, *one.shape[1:]), one.dtype)
-        return self._in_blocks(self._decode, codes.astype(np.int32))
+        return self._in_blocks(self._decode, codes)
 
     def _in_blocks(self, function: Any, items: np.ndarray) -> np.ndarray:
         out = []

@@ -14,6 +14,9 @@ KINDS = {  # kind of tokenizer -> the module that trains it (see `mio_tokenizers
     "audio_rvq": "mio_tokenizers.training.audio",
     "vit_vqgan": "mio_tokenizers.training.vit_vqgan",
     "hifigan": "mio_tokenizers.training.hifigan",
+    "seed_qformer": "mio_tokenizers.training.seed_qformer",
+    "seed": "mio_tokenizers.training.seed_codebook",
+    "seed_decoder": "mio_tokenizers.training.seed_decoder",
 }
 
 
