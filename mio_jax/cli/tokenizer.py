@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
 def _media(config: TokenizerTrainConfig, path: str | None, splits: tuple[str, ...]) -> dict[str, np.ndarray]:
     from mio_jax.data.media_arrays import collect_media, load_media
 
-    return load_media(path) if path else collect_media(config.media, splits)
+    if path:
+        return load_media(path)
+    return collect_media(config.media, splits, raw_dir=config.raw_dir, window=config.window)
 
 
 def _export(config: TokenizerTrainConfig, out: str | None) -> int:
@@ -64,7 +66,7 @@ def _export(config: TokenizerTrainConfig, out: str | None) -> int:
 
     if not out:
         raise MioError("export-media needs --out FILE.npz")
-    media = collect_media(config.media)
+    media = collect_media(config.media, raw_dir=config.raw_dir, window=config.window)
     save_media(out, media)
     for name, array in sorted(media.items()):
         print(f"{name}: {array.dtype} {list(array.shape)}")

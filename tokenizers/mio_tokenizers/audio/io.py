@@ -57,6 +57,23 @@ def read_audio(path: str | Path) -> Audio:
         raise MioError(f"{path}: {error}") from error
 
 
+def sound_length(path: str | Path) -> float:
+    """Seconds of a sound file, by its head alone. Raises MioError as `read_audio` does for what cannot be read."""
+    path = Path(path)
+    if not path.is_file():
+        raise MioError(f"there is no sound file {path}")
+    try:
+        import soundfile
+    except ImportError:
+        audio = read_audio(path)  # WAV, or a line that says what to install
+        return len(audio.samples) / audio.rate
+    try:
+        head = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise MioError(f"{path}: this is no readable sound file ({error})") from error
+    return float(head.frames / head.samplerate)
+
+
 def _read_wav(path: Path) -> Audio:
     try:
         with warnings.catch_warnings():
