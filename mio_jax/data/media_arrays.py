@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mio_jax.data.sources.folder_sets import FOLDER_SOURCES
 from mio_jax.errors import MioError
 from mio_tokenizers.audio.io import SILENCE, mono
 from mio_tokenizers.audio.metrics import resample
@@ -69,21 +68,6 @@ def windows(audio: Any, rate: int, samples: int) -> np.ndarray:
     return np.round(np.clip(pieces, -1, 1) * 32767).astype(np.int16)
 
 
-def _readable(reader: Any, split: str, name: str) -> Iterator[dict[str, Any]]:
-    """Examples of a split; of a folder's, those that cannot be read are told of and left out."""
-    if reader.name not in FOLDER_SOURCES:
-        yield from reader.examples(split)
-        return
-    total, bad = reader.count(split), []
-    for position in range(total):
-        try:
-            yield from reader.examples(split, position, position + 1)
-        except MioError as error:
-            bad.append(str(error))
-    if bad:
-        print(f"{name}, {split}: {len(bad)} of {total} left out; the first because {bad[0]}", flush=True)
-
-
 def collect_media(
     names: Sequence[str],
     splits: Sequence[str] = ("train", "test"),
@@ -100,6 +84,7 @@ def collect_media(
     """
     from mio_jax.config import DataConfig
     from mio_jax.data.sources import open_place, place_of
+    from mio_jax.data.sources.places import readable_examples
 
     fields: dict[str, list[str]] = {}
     for name in names:
@@ -110,7 +95,8 @@ def collect_media(
         reader = open_place(place_of(source_name, DataConfig(raw_dir=raw_dir) if raw_dir else DataConfig()))
         for split in splits:
             values: dict[str, list[Any]] = {field: [] for field in wanted}
-            for example in _readable(reader, split, source_name):
+            bad: list[str] = []
+            for example in readable_examples(reader, split, bad):
                 for field in wanted:
                     if field not in example:
                         raise MioError(
@@ -121,6 +107,9 @@ def collect_media(
                         values[field].extend(windows(value, *window))
                     else:
                         values[field].append(value)
+            if bad:
+                told = f"{len(bad)} of {reader.count(split)} left out; the first because {bad[0]}"
+                print(f"{source_name}, {split}: {told}", flush=True)
             for field, items in values.items():
                 key = f"{split}/{source_name}.{field}"
                 media[key] = _stack(key, items)

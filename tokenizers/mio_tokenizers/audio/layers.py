@@ -288,6 +288,9 @@ class LSTM(Module):
         last, states = jax.lax.scan(step, first, (gates.swapaxes(0, 1), inside), reverse=bool(suffix))
         return states.swapaxes(0, 1), last
 
+    def frames(self, length: jax.Array) -> jax.Array:
+        return length
+
     def skip(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """Its output, from its input [B, T, C] and what its last layer makes."""
         return y + (jnp.concatenate([x, x], -1) if self.bidirectional else x)
