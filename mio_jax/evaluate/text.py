@@ -29,7 +29,7 @@ def word_f1(prediction: str, reference: str) -> float:
 
 
 def edits(wanted: Sequence[str], said: Sequence[str]) -> int:
-    """How many items (characters of a string, words of a list) to put in, take out or change: Levenshtein's distance."""
+    """How many items (characters of a string, words of a list) to put in, take out or change (Levenshtein)."""
     row = np.arange(len(said) + 1)
     for number, item in enumerate(wanted, 1):
         changed = row[:-1] + np.array([item != other for other in said], np.int64)

@@ -230,7 +230,11 @@ def test_classes(tmp_path: Path) -> None:
         "cub200": ["black footed albatross"],
         "inaturalist": ["common earthworm"],
     }
-    for name, test in (("sun397", "apse indoor"), ("places365", "apartment building outdoor"), ("imagenet", "goldfish")):
+    for name, test in (
+        ("sun397", "apse indoor"),
+        ("places365", "apartment building outdoor"),
+        ("imagenet", "goldfish"),
+    ):
         assert [e["label"] for e in all_of(name, tmp_path, "test")] == [test]
 
 

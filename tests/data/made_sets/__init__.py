@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mio_jax.data.sources import FOLDER_SOURCES, folder_name
-from tests.data.made_sets import boxes, media, pictures, rows, words
+from tests.data.made_sets import boxes, media, pictures, rows, speech, words
 
 MAKERS: dict[str, Callable[[Path], None]] = {  # by the name of the folder, which several sets may share
     **boxes.MAKERS,
     **media.MAKERS,
     **pictures.MAKERS,
     **rows.MAKERS,
+    **speech.MAKERS,
     **words.MAKERS,
 }
 

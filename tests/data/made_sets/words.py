@@ -66,7 +66,13 @@ def scienceqa(folder: Path) -> None:
     problems = {}
     for number, part in (("1", "train"), ("2", "test")):
         picture(folder / part / number / "image.png", 1)
-        problems[number] = {"question": "Which state?", "choices": ["Ohio", "Utah"], "answer": 1, "hint": "", "image": "image.png"}
+        problems[number] = {
+            "question": "Which state?",
+            "choices": ["Ohio", "Utah"],
+            "answer": 1,
+            "hint": "",
+            "image": "image.png",
+        }
     problems["3"] = {**problems["1"], "image": None}
     write(folder / "problems.json", problems)
     write(folder / "pid_splits.json", {"train": ["1", "3"], "test": ["2"]})
@@ -107,7 +113,8 @@ def llava_instruct(folder: Path) -> None:
     said = ["What is shown?\n<image>", "A dog.", "Which breed?", "A hound, it seems."]
     turns = [{"from": who, "value": text} for who, text in zip(["human", "gpt"] * 2, said, strict=True)]
     write(
-        folder / "llava_instruct_150k.json", [{"id": "000000000009", "image": "000000000009.jpg", "conversations": turns}]
+        folder / "llava_instruct_150k.json",
+        [{"id": "000000000009", "image": "000000000009.jpg", "conversations": turns}],
     )
 
 

@@ -30,7 +30,7 @@ from mio_jax.errors import MioError
 from mio_jax.nn.base import Params, apply, split_model
 from mio_tokenizers.audio import rvq
 from mio_tokenizers.audio.codec import Codec, CodecSpec
-from mio_tokenizers.audio.layers import LSTM, Conv, State
+from mio_tokenizers.audio.layers import State
 from mio_tokenizers.audio.streaming import CodecWeights, convolutions
 
 BLOCK_FRAMES = 500  # ten seconds at 50 frames a second
