@@ -3,7 +3,7 @@
 Command:   scripts/fetch_speech.sh data/raw
            mio tokenizer train --config configs/tokenizers/speech_rvq_tiny.py
            mio data prepare --config configs/mio/speech_tiny.py --sets asterisk
-           mio train --config configs/mio/speech_tiny.py && mio eval --config configs/mio/speech_tiny.py
+           mio train --config configs/mio/speech_tiny.py && mio eval --run runs/speech_tiny
 Hardware:  1 CPU core
 Data:      Asterisk's English prompts (one voice, mio_jax/data/sources/speech_sets.py) and the codec trained on them
 Result:    docs/recipes/mio_speech.md

@@ -41,6 +41,7 @@ Key = tuple[int, str]  # a layer of the LSTM, and "" (forwards) or "_reverse"
 
 
 class _Compiled(NamedTuple):
+    features: Callable[..., jax.Array]
     whole: Callable[..., jax.Array]
     front: Callable[..., jax.Array]
     run: Callable[..., tuple[jax.Array, State]]
@@ -72,15 +73,18 @@ def _compiled(spec: CodecSpec, n_q: int) -> _Compiled:
             length = length if length is None else layer.frames(length)
         return x
 
+    def features(params: Params, waves: jax.Array) -> jax.Array:
+        """[B, N] -> [B, frames, D], what is quantised."""
+        return through(params, waves[..., None], None, 0, None)
+
     @jax.jit
     def whole(params: Params, books: rvq.RVQState, waves: jax.Array, lengths: jax.Array | None) -> jax.Array:
         """[B, N] and how many samples of each count (None: all) -> int32 [B, n_q, frames]."""
-        x = waves[..., None]
         if lengths is None:
-            features = through(params, x, None, 0, None)
-        else:
-            features = jax.vmap(lambda one, length: through(params, one[None], length, 0, None)[0])(x, lengths)
-        return rvq.encode(books, features, n_q).swapaxes(0, 1)
+            return rvq.encode(books, features(params, waves), n_q).swapaxes(0, 1)
+        x = waves[..., None]
+        made = jax.vmap(lambda one, length: through(params, one[None], length, 0, None)[0])(x, lengths)
+        return rvq.encode(books, made, n_q).swapaxes(0, 1)
 
     @jax.jit
     def front(params: Params, wave: jax.Array, length: jax.Array) -> jax.Array:
@@ -98,7 +102,12 @@ def _compiled(spec: CodecSpec, n_q: int) -> _Compiled:
         """What leaves the LSTM [1, T, C], of which `length` frames count -> int32 [n_q, T]."""
         return rvq.encode(books, through(params, x, length, last, None), n_q)[:, 0]
 
-    return _Compiled(whole, front, run, back, context, behind, max(needs, (layers[-1].needs + 1) * spec.hop))
+    return _Compiled(features, whole, front, run, back, context, behind, max(needs, (layers[-1].needs + 1) * spec.hop))
+
+
+def _power_of_two(n: int) -> int:
+    """The next one, so that few shapes are compiled."""
+    return 1 << (n - 1).bit_length()
 
 
 class BlockEncoder:
@@ -121,18 +130,22 @@ class BlockEncoder:
 
     def encode_batch(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         """float32 [samples] each, of at most a block -> int32 [n_q, ceil(samples / hop)]."""
-        hop, out = self._weights.spec.hop, []
-        lengths = np.array([len(wave) for wave in waves], np.int32)
-        if lengths.min() <= self._fn.needs:  # too short for windows: each as it is
-            for wave in waves:
-                out.append(np.asarray(self._fn.whole(self._weights.params, self._books, wave[None], None))[0])
-            return out
-        bucket = 1 << int(np.ceil(np.log2(-(-lengths.max() // hop))))
-        stack = np.zeros((len(waves), bucket * hop), np.float32)
-        for row, wave in zip(stack, waves, strict=True):
-            row[: len(wave)] = wave
-        codes = np.asarray(self._fn.whole(self._weights.params, self._books, stack, lengths))
-        return [one[:, : -(-n // hop)] for one, n in zip(codes, lengths, strict=True)]
+        hop = self._weights.spec.hop
+        out: dict[int, np.ndarray] = {}
+        for i, wave in enumerate(waves):
+            if len(wave) <= self._fn.needs:  # too short for windows of another size: as it is
+                out[i] = np.asarray(self._fn.whole(self._weights.params, self._books, wave[None], None))[0]
+        rest = [i for i in range(len(waves)) if i not in out]
+        if rest:
+            lengths = np.array([len(waves[i]) for i in rest], np.int32)
+            bucket = _power_of_two(-(-int(lengths.max()) // hop))
+            lengths = np.pad(lengths, (0, _power_of_two(len(rest)) - len(rest)), mode="edge")
+            stack = np.zeros((len(lengths), bucket * hop), np.float32)
+            for row, i in zip(stack, rest, strict=False):
+                row[: len(waves[i])] = waves[i]
+            codes = np.asarray(self._fn.whole(self._weights.params, self._books, stack, lengths))
+            out |= {i: one[:, : -(-n // hop)] for i, one, n in zip(rest, codes, lengths, strict=False)}
+        return [out[i] for i in range(len(waves))]
 
     def encode(self, read: Read, samples: int) -> np.ndarray:
         """A sound of so many samples, read piece by piece -> int32 [n_q, ceil(samples / hop)]."""

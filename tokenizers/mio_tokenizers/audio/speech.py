@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -144,7 +143,7 @@ class SpeechTokenizer:
             return self._encoder.encode(sound.read, sound.samples)
 
     def decode(self, tokens: np.ndarray) -> Audio:
-        """int32 [1..codec's layers, frames] -> `Audio`, hop samples a frame. Raises MioError on other shapes or codes."""
+        """int32 [1.. layers, frames] -> `Audio`, hop samples a frame. Raises MioError on other shapes or codes."""
         stream = StreamingDecoder(self, DECODED_FRAMES)
         return Audio(np.concatenate([stream.push(np.asarray(tokens)), stream.finish()]), self.rate)
 
