@@ -1,6 +1,6 @@
 """The peer's side of the SpeechTokenizer benchmark: the same codec in plain PyTorch, run by its own interpreter.
 
-Written as one would write it for inference: folded weight norm, `nn.Conv1d`, `nn.LSTM`, distances by one matrix product.
+Written as one would write it for inference: folded weight norm, `nn.Conv1d`, `nn.LSTM`, distances by one product.
 Arrays have the published names, so that it reads what our exporter wrote.
 """
 
