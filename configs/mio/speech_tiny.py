@@ -53,10 +53,10 @@ def get_config() -> ConfigDict:
                 ),
             ),
             stages=(
-                StageConfig("speech", steps=300, mixture="mio_speech", batch_size=4, optim=optim(6e-3, 0.4)),
+                StageConfig("speech", steps=500, mixture="mio_speech", batch_size=4, optim=optim(6e-3, 0.4)),
                 StageConfig(
                     "sft",
-                    steps=300,
+                    steps=1000,
                     mixture="mio_speech",
                     batch_size=4,
                     style="chat",
