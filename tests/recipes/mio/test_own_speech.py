@@ -58,7 +58,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     manifest = json.loads((tmp_path / "data" / "own_speech" / "speech" / "manifest.json").read_text())
     assert sum(manifest["counts"].values()) == 20
     assert manifest["counts"]["test"] > 0
-    assert main([*train, *TINY, "--config.stages.finetune.steps=2"]) == 0
+    assert main([*train, *TINY, *(f"--config.stages.finetune.{x}" for x in ("steps=2", "batch_size=8"))]) == 0
     rows = read_rows(tmp_path / "runs" / "own_speech" / "stages" / "00_finetune" / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]
     assert all(np.isfinite(row["loss/text"]) and np.isfinite(row["loss/audio"]) for row in rows)

@@ -237,7 +237,7 @@ class LSTM(Module):
     """
 
     def __init__(self, channels: int, layers: int, bidirectional: bool, key: jax.Array) -> None:
-        self.layers, self.bidirectional = layers, bidirectional
+        self.channels, self.layers, self.bidirectional = channels, layers, bidirectional
         bound = 1 / math.sqrt(channels)
         for layer in range(layers):
             width = channels if layer == 0 or not bidirectional else 2 * channels
@@ -256,8 +256,7 @@ class LSTM(Module):
 
     def zeros(self, batch: int, dtype: Any = jnp.float32) -> State:
         """What a direction of a layer begins with."""
-        shape = (batch, self.weight_hh_l0[...].shape[1])
-        return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+        return jnp.zeros((batch, self.channels), dtype), jnp.zeros((batch, self.channels), dtype)
 
     def run(
         self, x: jax.Array, layer: int, suffix: str, state: State | None = None, length: jax.Array | None = None
