@@ -25,13 +25,17 @@ from mio_tokenizers.training.checkpoint import write_safetensors
 
 class Side:
     def load(self, folder: str) -> dict[str, Any]:
-        """Makes the weights, codebooks among the features that they give, and writes them for the peer."""
+        """Makes the weights, with codebooks that fit the features they give, and writes them for the peer."""
         spec = spec_from_config(SETTING)
         params = jax.jit(functools.partial(init_params, functools.partial(Codec, spec)))(jax.random.key(0))
         empty = rvq.new_state(spec.n_q, spec.codebook_size, spec.seanet.dimension, jax.random.key(1))
         plain = SpeechTokenizer.from_codec(SpeechSpec(spec, SETTING["layers"]), params, empty)
         features = jax.jit(plain._encoder._fn.features)(plain.weights.params, sounds(8))
-        books = rvq.kmeans_init(features, spec.n_q, spec.codebook_size, jax.random.key(2), iterations=2)
+        # Rows around the features, finer from layer to layer: no frame lies as near to two of them as rounding is fine.
+        shape = (spec.n_q, spec.codebook_size, spec.seanet.dimension)
+        finer = jnp.std(features, (0, 1)) * 0.5 ** jnp.arange(spec.n_q)[:, None, None]
+        embed = (jax.random.normal(jax.random.key(2), shape) * finer).at[0].add(jnp.mean(features, (0, 1)))
+        books = empty._replace(embed=embed, embed_avg=embed)
         self.tokenizer = SpeechTokenizer.from_codec(SpeechSpec(spec, SETTING["layers"]), params, books)
         write_safetensors(Path(folder) / "weights.safetensors", self.tokenizer.published(), {})
         return {}

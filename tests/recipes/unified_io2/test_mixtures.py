@@ -384,6 +384,6 @@ def test_what_is_wrong_with_a_set_of_ones_own(tmp_path: Path) -> None:
 
     with pytest.raises(MioError, match=r"the reader 'no.such:Birds' cannot be imported"):
         prepare(config, load_set(TOKENIZERS), sets=["birds"])
-    with pytest.raises(MioError, match="recipe 'mio' has no kinds of task"):
+    with pytest.raises(MioError, match="recipe 'mio' has no kind '"):
         load_recipe("mio").register_tasks(str(tmp_path), (added(),))
     assert "birds" not in SOURCES
