@@ -4,6 +4,9 @@ mio tokenizer train --config configs/tokenizers/image_vq_tiny.py
 mio tokenizer eval --config configs/tokenizers/image_vq_tiny.py [--tokenizer bundled:image_vq_tiny] [--out eval.json]
 mio tokenizer export-media --config configs/tokenizers/image_vq_tiny.py --out media.npz
 mio tokenizer train --config configs/tokenizers/image_vq_tiny.py --media media.npz   # where the data sets are not
+mio tokenizer import --from weights/speechtokenizer --out runs/tokenizers/speechtokenizer.safetensors
+mio tokenizer encode --tokenizer runs/tokenizers/speechtokenizer.safetensors --audio long.wav --out codes.npy
+mio tokenizer decode --tokenizer runs/tokenizers/speechtokenizer.safetensors --codes codes.npy --out again.wav
 mio tokenizer list
 """
 
@@ -17,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from mio_jax.cli import tokenizer_speech
+from mio_jax.cli.tokenizer_speech import ACTIONS as SPEECH
 from mio_jax.config_loading import add_config_arguments, config_from_args, save_json
 from mio_jax.errors import MioError
 from mio_tokenizers.training.config import TokenizerTrainConfig
@@ -25,18 +30,19 @@ SUMMARY = "train and evaluate tokenizers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("train", "eval", "export-media", "list"))
+    parser.add_argument("action", choices=("train", "eval", "export-media", "list", *SPEECH))
     add_config_arguments(parser)
     parser.add_argument("--media", metavar="NPZ", help="media written by export-media (default: read the data sets)")
-    parser.add_argument("--tokenizer", metavar="SPEC", help="eval: which tokenizer (default: the config's `out`)")
-    parser.add_argument(
-        "--out", metavar="FILE", help="export-media: the file to write; eval: JSON (default: WORK_DIR/eval.json)"
-    )
+    parser.add_argument("--tokenizer", metavar="SPEC", help="which tokenizer (eval: by default the config's `out`)")
+    parser.add_argument("--out", metavar="FILE", help="the file to write; eval: JSON (default: WORK_DIR/eval.json)")
+    tokenizer_speech.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         return _list()
+    if args.action in SPEECH:
+        return SPEECH[args.action](args)
     if args.gin_file:  # whose class names must exist before the file is read
         from mio_tokenizers.text import training as _text  # noqa: F401
         from mio_tokenizers.training import audio as _audio  # noqa: F401
@@ -59,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
 def _media(config: TokenizerTrainConfig, path: str | None, splits: tuple[str, ...]) -> dict[str, np.ndarray]:
     from mio_jax.data.media_arrays import collect_media, load_media
 
-    return load_media(path) if path else collect_media(config.media, splits)
+    if path:
+        return load_media(path)
+    return collect_media(config.media, splits, raw_dir=config.raw_dir, window=config.window)
 
 
 def _export(config: TokenizerTrainConfig, out: str | None) -> int:
@@ -67,7 +75,7 @@ def _export(config: TokenizerTrainConfig, out: str | None) -> int:
 
     if not out:
         raise MioError("export-media needs --out FILE.npz")
-    media = collect_media(config.media)
+    media = collect_media(config.media, raw_dir=config.raw_dir, window=config.window)
     save_media(out, media)
     for name, array in sorted(media.items()):
         print(f"{name}: {array.dtype} {list(array.shape)}")

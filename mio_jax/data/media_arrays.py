@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from mio_jax.errors import MioError
+from mio_tokenizers.audio.io import SILENCE, mono
+from mio_tokenizers.audio.metrics import resample
 
 SEPARATOR = "\x1e"  # between texts in a uint8 blob of UTF-8
 
@@ -52,12 +54,37 @@ def _stack(name: str, values: list[Any]) -> np.ndarray:
     return np.stack(arrays)
 
 
-def collect_media(names: Sequence[str], splits: Sequence[str] = ("train", "test")) -> dict[str, np.ndarray]:
+def windows(audio: Any, rate: int, samples: int) -> np.ndarray:
+    """A sound as pieces at a rate, int16 [n, samples]: evenly spread so that they cover it, a short one ends in silence.
+
+    Pieces that hold nothing but silence are left out. Raises MioError on a sound that is empty, silent or damaged.
+    """
+    wave = resample(mono(audio), audio.rate, rate)
+    wave = np.pad(wave, (0, max(0, samples - len(wave))))
+    count = -(-len(wave) // samples)
+    starts = np.linspace(0, len(wave) - samples, count).round().astype(int)
+    pieces = np.stack([wave[start : start + samples] for start in starts])
+    pieces = pieces[np.abs(pieces).max(1) >= SILENCE]
+    return np.round(np.clip(pieces, -1, 1) * 32767).astype(np.int16)
+
+
+def collect_media(
+    names: Sequence[str],
+    splits: Sequence[str] = ("train", "test"),
+    *,
+    raw_dir: str = "",
+    window: tuple[int, int] | None = None,
+) -> dict[str, np.ndarray]:
     """{"train/source.field": array [n, ...]} for "source.field" names, reading every source once a split.
 
-    Audio becomes its samples; texts become one blob (`unpack_texts`). Raises MioError on an unknown source or field.
+    Audio becomes its samples; texts become one blob (`unpack_texts`). `raw_dir` holds the folders of sources that read
+    one; `window`: the (rate, samples) that sounds are cut into (see `windows`).
+
+    Raises MioError on an unknown source or field.
     """
-    from mio_jax.data.sources import source
+    from mio_jax.config import DataConfig
+    from mio_jax.data.sources import open_place, place_of
+    from mio_jax.data.sources.places import readable_examples
 
     fields: dict[str, list[str]] = {}
     for name in names:
@@ -65,16 +92,24 @@ def collect_media(names: Sequence[str], splits: Sequence[str] = ("train", "test"
         fields.setdefault(source_name, []).append(field)
     media: dict[str, np.ndarray] = {}
     for source_name, wanted in fields.items():
-        reader = source(source_name)
+        reader = open_place(place_of(source_name, DataConfig(raw_dir=raw_dir) if raw_dir else DataConfig()))
         for split in splits:
             values: dict[str, list[Any]] = {field: [] for field in wanted}
-            for example in reader.examples(split):
+            bad: list[str] = []
+            for example in readable_examples(reader, split, bad):
                 for field in wanted:
                     if field not in example:
                         raise MioError(
                             f"examples of {source_name!r} have no field {field!r}; they have {', '.join(example)}"
                         )
-                    values[field].append(example[field])
+                    value = example[field]
+                    if window is not None and hasattr(value, "samples"):
+                        values[field].extend(windows(value, *window))
+                    else:
+                        values[field].append(value)
+            if bad:
+                told = f"{len(bad)} of {reader.count(split)} left out; the first because {bad[0]}"
+                print(f"{source_name}, {split}: {told}", flush=True)
             for field, items in values.items():
                 key = f"{split}/{source_name}.{field}"
                 media[key] = _stack(key, items)

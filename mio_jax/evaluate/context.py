@@ -16,6 +16,7 @@ from mio_jax.protocols import Direction, Generated, Recipe, Segment
 
 if TYPE_CHECKING:
     from mio_jax.data.records import Record
+    from mio_jax.data.sources import Place
     from mio_tokenizers import Audio
 
 PROBE_RECORDS = 1200  # training examples that a probe is fitted on
@@ -74,8 +75,9 @@ class Context:
     def raw(self, direction: Direction) -> dict[str, dict[str, Any]]:
         """The direction's held-out examples before tokenization, by id: the true pictures, masks and sounds."""
         from mio_jax.data.registry import lookup
+        from mio_jax.data.sources import place_of
 
-        return _raw_examples(lookup(direction.task)[0][0].record_set)
+        return _raw_examples(place_of(lookup(direction.task)[0][0].record_set, self.config.data))
 
     def raw_of(self, direction: Direction, records: Sequence[Record], name: str) -> list[Any]:
         """One medium of each record, as it was. Raises MioError if the source does not have these examples any more."""
@@ -99,10 +101,11 @@ class Context:
 
 
 @functools.lru_cache(maxsize=2)
-def _raw_examples(record_set: str) -> dict[str, dict[str, Any]]:
-    from mio_jax.data.sources.base import source
+def _raw_examples(place: Place) -> dict[str, dict[str, Any]]:
+    from mio_jax.data.sources import open_place
+    from mio_jax.data.sources.places import readable_examples
 
-    return {example["id"]: example for example in source(record_set).examples("test")}
+    return {example["id"]: example for example in readable_examples(open_place(place), "test")}
 
 
 def media(answer: Generated, kind: str) -> list[np.ndarray]:

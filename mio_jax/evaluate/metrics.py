@@ -14,6 +14,7 @@ import numpy as np
 from mio_jax.evaluate import pictures, probes, sounds, stats, text
 from mio_jax.evaluate.context import Context, media
 from mio_jax.evaluate.context import text as text_of
+from mio_jax.evaluate.speech_scores import SpeechRank, Transcription
 from mio_jax.protocols import Direction, Generated
 from mio_tokenizers.image.io import picture_mask
 
@@ -323,4 +324,6 @@ METRICS: dict[str, Any] = {
     "interleaved_answer": InterleavedAnswer,
     "picture_rank": PictureRank,
     "shape_and_colour": ShapeAndColour,
+    "transcription": Transcription,
+    "speech_rank": SpeechRank,
 }

@@ -28,6 +28,17 @@ def word_f1(prediction: str, reference: str) -> float:
     return 2.0 * common / (said.total() + wanted.total())
 
 
+def edits(wanted: Sequence[str], said: Sequence[str]) -> int:
+    """How many items (characters of a string, words of a list) to put in, take out or change (Levenshtein)."""
+    row = np.arange(len(said) + 1)
+    for number, item in enumerate(wanted, 1):
+        changed = row[:-1] + np.array([item != other for other in said], np.int64)
+        # Along a row each place may also be reached from the one before it, at the cost of one: a running minimum.
+        best = np.concatenate([[number], np.minimum(changed, row[1:] + 1)])
+        row = np.minimum.accumulate(best - np.arange(len(best))) + np.arange(len(best))
+    return int(row[-1])
+
+
 def question_kind(question: str, values: Sequence[str]) -> str:
     """The question with the values it asks about blanked, and its kind of opening: what is asked, not of what.
 

@@ -21,6 +21,7 @@ CLASSES = {  # kind in a weights file -> the class whose `load(path)` reads it
     "image_vq": "mio_tokenizers.image.tokenizer:ImageVQTokenizer",
     "vqgan": "mio_tokenizers.image.tokenizer:VQGANTokenizer",
     "audio_rvq": "mio_tokenizers.audio:AudioTokenizer",
+    "speech_tokenizer": "mio_tokenizers.audio.speech:SpeechTokenizer",
     "vit_vqgan": "mio_tokenizers.audio.mel_tokenizer:MelTokenizer",
     "hifigan": "mio_tokenizers.audio.vocoder:Vocoder",
     "seed": "mio_tokenizers.image.seed:SeedTokenizer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -68,6 +69,19 @@ def open_place(place: Place) -> Source:
     """The source that reads this place."""
     made = reader_class(place.reader)
     return cast(Source, made(folder=place.folder) if place.folder else made())
+
+
+def readable_examples(origin: Source, split: str, bad: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Examples of a split, without those of a folder's that cannot be read; their reasons are added to `bad`."""
+    if origin.name in SOURCES:  # of a package: what is bad there is a mistake of ours
+        yield from origin.examples(split)
+        return
+    for position in range(origin.count(split)):
+        try:
+            yield from origin.examples(split, position, position + 1)
+        except MioError as error:
+            if bad is not None:
+                bad.append(str(error))
 
 
 def sets_at_hand(data: DataConfig) -> list[str]:

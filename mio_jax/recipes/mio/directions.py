@@ -10,6 +10,7 @@ from typing import Any
 from mio_jax.config import RunConfig
 from mio_jax.protocols import Direction
 from mio_jax.recipes.mio import tasks
+from mio_jax.recipes.mio.speech_tasks import added_directions
 from mio_jax.recipes.mio.tasks import Content, Record
 from mio_jax.recipes.mio.tokens import TURN_CLOSE
 
@@ -166,5 +167,5 @@ _DIRECTIONS = (
 
 
 def directions(config: RunConfig) -> tuple[Direction, ...]:
-    """Every direction that this recipe's data trains, in the order of the report."""
-    return _DIRECTIONS
+    """Every direction that this recipe's data trains, in the order of the report; with sets of one's own, theirs."""
+    return added_directions(config.data.added) or _DIRECTIONS

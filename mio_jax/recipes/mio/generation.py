@@ -11,7 +11,7 @@ from mio_jax.errors import MioError
 from mio_jax.generate.grammar import Grammar
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.protocols import Segment
-from mio_jax.recipes.mio import tasks
+from mio_jax.recipes.mio import speech_tasks, tasks
 from mio_jax.recipes.mio.prompts import STOP_WORDS
 
 # Specification 6.1: the paper's table 11, and what the repository recommends. Nothing is guided, and top-k is off.
@@ -60,6 +60,8 @@ WORDINGS = MappingProxyType(
         "what-and-where": Wording(tasks.ask_what_and_where, ("image",), "text"),
         "answer": Wording(tasks.ask_about_image, ("text", "image"), "text"),
         "describe": Wording(tasks.ask_sound_description, ("audio",), "text"),
+        "transcribe": Wording(speech_tasks.ask_transcription, ("audio",), "text"),
+        "speak": Wording(speech_tasks.ask_speech, ("text",), "audio"),
     }
 )
 

@@ -26,10 +26,17 @@ def coco(folder: Path) -> None:
             picture(folder / part / name, number)
             images.append({"id": number, "file_name": name})
             captions += [
-                {"id": number * 10 + k, "image_id": number, "caption": f"A Dog  by\n plant {k}, in the sun."} for k in (1, 0)
+                {"id": number * 10 + k, "image_id": number, "caption": f"A Dog  by\n plant {k}, in the sun."}
+                for k in (1, 0)
             ]
             objects += [
-                {"id": number * 10, "image_id": number, "category_id": 18, "bbox": [4, 4, 16, 20], "segmentation": COARSE},
+                {
+                    "id": number * 10,
+                    "image_id": number,
+                    "category_id": 18,
+                    "bbox": [4, 4, 16, 20],
+                    "segmentation": COARSE,
+                },
                 {
                     "id": number * 10 + 1,
                     "image_id": number,
@@ -66,9 +73,7 @@ def lvis(folder: Path) -> None:
         picture(folder / part / f"{number:012d}.jpg", number)
         images = [{"id": number, "coco_url": f"http://images.cocodataset.org/{part}/{number:012d}.jpg"}]
         entry = {"id": 5, "image_id": number, "category_id": 18, "bbox": [4, 4, 16, 20], "segmentation": COARSE}
-        write(
-            folder / f"lvis_v1_{split}.json", {"images": images, "annotations": [entry], "categories": CATEGORIES}
-        )
+        write(folder / f"lvis_v1_{split}.json", {"images": images, "annotations": [entry], "categories": CATEGORIES})
 
 
 def refer(folder: Path) -> None:
@@ -77,7 +82,9 @@ def refer(folder: Path) -> None:
         for number, split in ((1, "train"), (2, "val"), (3, "testA")):
             picture(folder / f"images/mscoco/images/train2014/COCO_train2014_{number:012d}.jpg", number)
             sentences = [{"sent": "the Dog on  the left", "raw": "x"}, {"sent": "dog", "raw": "x"}]
-            told.append({"ref_id": number, "ann_id": 10 + number, "image_id": number, "split": split, "sentences": sentences})
+            told.append(
+                {"ref_id": number, "ann_id": 10 + number, "image_id": number, "split": split, "sentences": sentences}
+            )
             entries.append({"id": 10 + number, "bbox": [4, 4, 16, 20], "segmentation": COARSE})
         write(folder / part / "instances.json", {"annotations": entries})
         (folder / part / f"refs({refs}).p").write_bytes(pickle.dumps(told))

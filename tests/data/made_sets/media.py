@@ -35,7 +35,9 @@ def musiccaps(folder: Path) -> None:
 
 
 def macs(folder: Path) -> None:
-    said = "files:\n- filename: airport-a.wav\n  annotations:\n  - {annotator_id: 1, sentence: People  talk, tags: [a]}\n"
+    said = (
+        "files:\n- filename: airport-a.wav\n  annotations:\n  - {annotator_id: 1, sentence: People  talk, tags: [a]}\n"
+    )
     write(folder / "MACS.yaml", said)
     sound(folder / "audio/airport-a.wav")
 
@@ -122,7 +124,10 @@ def something_something_v2(folder: Path) -> None:
 def msrvtt_qa(folder: Path) -> None:
     for part, number in (("train", 0), ("test", 7010)):
         video(folder / f"videos/video{number}.mp4")
-        write(folder / f"{part}_qa.json", [{"id": 0, "video_id": number, "question": "what is he doing?", "answer": "run"}])
+        write(
+            folder / f"{part}_qa.json",
+            [{"id": 0, "video_id": number, "question": "what is he doing?", "answer": "run"}],
+        )
 
 
 def msvd_qa(folder: Path) -> None:

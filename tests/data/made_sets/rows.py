@@ -45,7 +45,9 @@ def c4(folder: Path) -> None:
 
 def mc4(folder: Path) -> None:
     for part in ("de", "de-validation"):
-        write_lines(folder / f"multilingual/c4-{part}.tfrecord-00000-of-00001.json.gz", [{"text": t} for t in TEXTS[:3]])
+        write_lines(
+            folder / f"multilingual/c4-{part}.tfrecord-00000-of-00001.json.gz", [{"text": t} for t in TEXTS[:3]]
+        )
 
 
 def stack(folder: Path) -> None:

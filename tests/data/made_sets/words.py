@@ -118,7 +118,8 @@ def llava_instruct(folder: Path) -> None:
     said = ["What is shown?\n<image>", "A dog.", "Which breed?", "A hound, it seems."]
     turns = [{"from": who, "value": text} for who, text in zip(["human", "gpt"] * 2, said, strict=True)]
     write(
-        folder / "llava_instruct_150k.json", [{"id": "000000000009", "image": "000000000009.jpg", "conversations": turns}]
+        folder / "llava_instruct_150k.json",
+        [{"id": "000000000009", "image": "000000000009.jpg", "conversations": turns}],
     )
 
 

@@ -97,7 +97,9 @@ def test_every_row_is_readable_or_says_that_it_is_not(tmp_path: Path) -> None:
             assert math.isclose(share, expected)
     named = {row.set for rows in TABLES_OF.values() for row in rows if row.kinds}
     named |= {row.set for rows in MIO_MIXTURES.values() for row in rows}
-    assert set(FOLDER_SOURCES) <= named, "a reader that no mixture names"
+    # Speech, which this recipe's sounds are not, is read for others.
+    others = {name for name in FOLDER_SOURCES if ".speech" in FOLDER_SOURCES[name]}
+    assert set(FOLDER_SOURCES) - others <= named, "a reader that no mixture names"
 
 
 def test_the_page_tells_what_can_be_read(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from mio_tokenizers.audio.codec2 import Codec2Tokenizer
 from mio_tokenizers.audio.io import read_audio, write_wav
 from mio_tokenizers.audio.mel_tokenizer import MelTokenizer, WaveformTokenizer
 from mio_tokenizers.audio.metrics import log_spectral_distance, pitch_of
+from mio_tokenizers.audio.speech import SpeechTokenizer
+from mio_tokenizers.audio.streaming import StreamingDecoder
 from mio_tokenizers.audio.tokenizer import AudioTokenizer
 from mio_tokenizers.audio.vocoder import Vocoder
 
@@ -11,6 +13,8 @@ __all__ = [
     "AudioTokenizer",
     "Codec2Tokenizer",
     "MelTokenizer",
+    "SpeechTokenizer",
+    "StreamingDecoder",
     "Vocoder",
     "WaveformTokenizer",
     "log_spectral_distance",

@@ -46,6 +46,18 @@ def spec_from_config(config: Mapping[str, Any]) -> CodecSpec:
     )
 
 
+def config_of(spec: CodecSpec) -> dict[str, Any]:
+    """The published config.json of a codec: inverse of `spec_from_config`."""
+    seanet = spec.seanet
+    return {
+        **{name: getattr(seanet, name) for name in ("n_filters", "dimension", "bidirectional", "lstm_layers")},
+        **{name: getattr(seanet, name) for name in ("n_residual_layers", "residual_kernel_size", "dilation_base")},
+        "strides": list(seanet.strides),
+        "activation": seanet.activation,
+        **{name: getattr(spec, name) for name in ("n_q", "codebook_size", "sample_rate", "semantic_dimension")},
+    }
+
+
 def read_spec(path: str | Path) -> CodecSpec:
     """`spec_from_config` of a JSON file. Raises MioError if it cannot be read."""
     try:

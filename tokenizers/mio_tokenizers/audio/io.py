@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
 import numpy as np
 import scipy.io.wavfile
+import scipy.signal
 
 from mio_jax.errors import MioError
 from mio_tokenizers.base import Audio
@@ -55,6 +57,77 @@ def read_audio(path: str | Path) -> Audio:
         return Audio(mono(audio), audio.rate)
     except MioError as error:
         raise MioError(f"{path}: {error}") from error
+
+
+def sound_length(path: str | Path) -> float:
+    """Seconds of a sound file, by its head alone. Raises MioError as `read_audio` does for what cannot be read."""
+    path = Path(path)
+    if not path.is_file():
+        raise MioError(f"there is no sound file {path}")
+    try:
+        import soundfile
+    except ImportError:
+        audio = read_audio(path)  # WAV, or a line that says what to install
+        return len(audio.samples) / audio.rate
+    try:
+        head = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise MioError(f"{path}: this is no readable sound file ({error})") from error
+    return float(head.frames / head.samplerate)
+
+
+class SoundReader:
+    """A sound file of any length as mono samples at `rate`, read piece by piece: `samples` of them in all.
+
+    Resampling is band-limited as for whole sounds: each piece is read with what its filter reaches on both sides.
+    A piece of a file may be silent or anything else; the whole is not looked at. Needs the package soundfile.
+    """
+
+    def __init__(self, path: str | Path, rate: int) -> None:
+        """Raises MioError on a file that is absent, unreadable or empty."""
+        try:
+            import soundfile
+        except ImportError as error:
+            raise MioError(
+                "sounds are read piece by piece with the package soundfile: pip install soundfile"
+            ) from error
+        sound_length(path)  # one line about a file that is not there
+        self._path = path
+        self._file = soundfile.SoundFile(path)
+        common = math.gcd(self._file.samplerate, rate)
+        self._up, self._down = rate // common, self._file.samplerate // common
+        self.samples = -(-self._file.frames * self._up // self._down)
+        if not self.samples:
+            self.close()
+            raise MioError(f"{path}: the sound is empty: it has no samples")
+
+    def __enter__(self) -> SoundReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """float32 [stop - start]. Raises MioError where the file is damaged."""
+        if self._up == self._down:
+            return self._mixed(start, stop)
+        # SciPy's filter spans ten samples of the slower rate on each side; pieces begin where both rates have a sample.
+        reach = 2 * (10 * max(self._up, self._down) // self._up + 1)
+        first = max(0, (start * self._down // self._up - reach) // self._down) * self._down
+        last = min(self._file.frames, -(-stop * self._down // self._up) + reach)
+        made = scipy.signal.resample_poly(self._mixed(first, last), self._up, self._down).astype(np.float32)
+        skip = start - first * self._up // self._down
+        return made[skip : skip + stop - start]
+
+    def _mixed(self, first: int, last: int) -> np.ndarray:
+        self._file.seek(first)
+        read = self._file.read(last - first, dtype="float32", always_2d=True)
+        if len(read) != last - first or not np.isfinite(read).all():
+            raise MioError(f"{self._path} is damaged between samples {first} and {last}")
+        return np.asarray(read.mean(axis=1), np.float32)
 
 
 def _read_wav(path: Path) -> Audio:

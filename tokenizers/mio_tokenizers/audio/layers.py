@@ -237,7 +237,7 @@ class LSTM(Module):
     """
 
     def __init__(self, channels: int, layers: int, bidirectional: bool, key: jax.Array) -> None:
-        self.layers, self.bidirectional = layers, bidirectional
+        self.channels, self.layers, self.bidirectional = channels, layers, bidirectional
         bound = 1 / math.sqrt(channels)
         for layer in range(layers):
             width = channels if layer == 0 or not bidirectional else 2 * channels
@@ -256,8 +256,7 @@ class LSTM(Module):
 
     def zeros(self, batch: int, dtype: Any = jnp.float32) -> State:
         """What a direction of a layer begins with."""
-        shape = (batch, self.weight_hh_l0[...].shape[1])
-        return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+        return jnp.zeros((batch, self.channels), dtype), jnp.zeros((batch, self.channels), dtype)
 
     def run(
         self, x: jax.Array, layer: int, suffix: str, state: State | None = None, length: jax.Array | None = None
@@ -288,12 +287,48 @@ class LSTM(Module):
         last, states = jax.lax.scan(step, first, (gates.swapaxes(0, 1), inside), reverse=bool(suffix))
         return states.swapaxes(0, 1), last
 
+    def frames(self, length: jax.Array) -> jax.Array:
+        return length
+
     def skip(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """Its output, from its input [B, T, C] and what its last layer makes."""
         return y + (jnp.concatenate([x, x], -1) if self.bidirectional else x)
 
+    def both(self, x: jax.Array, layer: int, length: jax.Array | None) -> jax.Array:
+        """One layer in both directions from zeros in one loop, half as many steps of twice the width: [B, T, 2 C]."""
+
+        def weights(name: str) -> list[jax.Array]:
+            return [getattr(self, f"{name}_l{layer}{suffix}")[...] for suffix in self._suffixes()]
+
+        gates = jnp.stack(
+            [
+                x @ w.T + b + c
+                for w, b, c in zip(weights("weight_ih"), weights("bias_ih"), weights("bias_hh"), strict=True)
+            ]
+        )  # [2, B, T, 4 C]
+        hidden = jnp.stack(weights("weight_hh")).swapaxes(1, 2)
+        frames = jnp.arange(x.shape[1])
+        gates = jnp.stack([gates[0], gates[1, :, ::-1]]).transpose(2, 0, 1, 3)
+
+        def step(carry: State, inputs: tuple[jax.Array, jax.Array | None]) -> tuple[State, jax.Array]:
+            h, c = carry
+            gate, inside = inputs
+            i, f, g, o = jnp.split(gate + jnp.einsum("dbc,dcg->dbg", h, hidden), 4, axis=-1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            if inside is not None:  # the reversed direction begins at the sound's end
+                h, c = h * inside[:, None, None], c * inside[:, None, None]
+            return (h, c), h
+
+        inside = None
+        if length is not None:
+            inside = jnp.stack([jnp.ones_like(frames), frames[::-1] < length], 1).astype(x.dtype)
+        zero = jnp.zeros((2, x.shape[0], hidden.shape[1]), x.dtype)
+        _, states = jax.lax.scan(step, (zero, zero), (gates, inside))
+        return jnp.concatenate([states[:, 0], states[::-1, 1]], -1).swapaxes(0, 1)
+
     def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
         y = x
         for layer in range(self.layers):
-            y = jnp.concatenate([self.run(y, layer, suffix, None, length)[0] for suffix in self._suffixes()], -1)
+            y = self.both(y, layer, length) if self.bidirectional else self.run(y, layer, "", None, length)[0]
         return self.skip(x, y)

@@ -69,6 +69,7 @@ class AudioRVQTrainConfig(TokenizerTrainConfig):
     kind: str = "audio_rvq"
     settings: CodecSpec = field(default_factory=CodecSpec)
     segment_frames: int = 25  # frames of a training example
+    window_seconds: float = 0.0  # sounds of any length and rate are cut into pieces of this length; 0: all are equal
     loss: AudioLossConfig = field(default_factory=AudioLossConfig)
     codebook_decay: float = 0.99
     dead_below: float = 2.0  # vectors a step (averaged) below which a code is replaced
@@ -79,11 +80,20 @@ class AudioRVQTrainConfig(TokenizerTrainConfig):
         require(self.segment_frames > 0, f"segment_frames is {self.segment_frames}; it must be positive")
         require(0 < self.codebook_decay < 1, f"codebook_decay is {self.codebook_decay}; it must be in (0, 1)")
         require(0 <= self.full_share <= 1, f"full_share is {self.full_share}; it must be in [0, 1]")
+        require(
+            self.window is None or self.window[1] >= self.segment_frames * self.settings.hop,
+            f"window_seconds is {self.window_seconds}; {self.segment_frames} frames of {self.settings.hop} are longer",
+        )
         require(self.dead_below >= 0, f"dead_below is {self.dead_below}; it must be 0 or more")
         require(
             self.loss.pitch == 0 or self.settings.tone is not None,
             f"tokenizer config {self.name!r}: loss.pitch needs settings.tone, whose pitch it trains",
         )
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        rate = self.settings.sample_rate
+        return (rate, round(self.window_seconds * rate)) if self.window_seconds else None
 
 
 Config = AudioRVQTrainConfig

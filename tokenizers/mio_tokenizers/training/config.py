@@ -60,6 +60,7 @@ class TokenizerTrainConfig:
     work_dir: str = ""  # checkpoints, metrics.jsonl, eval.json
     seed: int = 0
     media: tuple[str, ...] = ()
+    raw_dir: str = "data/raw"  # where the sources that read a folder of yours find it, under their names
     checkpoint_every: int = 500
     log_every: int = 20
     optim: TokenizerOptimConfig = field(default_factory=TokenizerOptimConfig)
@@ -78,5 +79,11 @@ class TokenizerTrainConfig:
                 bool(source and field_name),
                 f"tokenizer config {self.name!r}: media entry {item!r} is not of the form 'source.field'",
             )
+        require(bool(self.raw_dir), f"tokenizer config {self.name!r}: raw_dir is empty")
         require(self.checkpoint_every > 0, f"checkpoint_every is {self.checkpoint_every}; it must be positive")
         require(self.log_every > 0, f"log_every is {self.log_every}; it must be positive")
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """(rate in Hz, samples) of the pieces that sounds are cut into; None: they come at one rate and length."""
+        return None

@@ -9,13 +9,14 @@ import numpy as np
 from mio_jax.config import AddedSet
 from mio_jax.data.registry import Task, add_mixture, add_task
 from mio_jax.errors import MioError
+from mio_jax.recipes.mio import speech_tasks
 from mio_jax.recipes.mio.mixtures import chats, kinds
 from mio_jax.recipes.mio.mixtures.parts import Kind
 from mio_jax.recipes.mio.mixtures.tables import MIXTURES, Row, rate
 from mio_jax.recipes.mio.tasks import MIXTURES as SMALL
 from mio_jax.recipes.mio.tasks import Content, Record
 
-KINDS: dict[str, Kind] = {**kinds.KINDS, **chats.KINDS}
+KINDS: dict[str, Kind] = {**kinds.KINDS, **chats.KINDS, **speech_tasks.KINDS}
 
 
 def task_name(record_set: str, kind: str) -> str:
