@@ -24,7 +24,7 @@ from benchmarks.workers import HERE, Worker, same_cores
 from mio_jax.errors import MioError
 
 RESULT = RESULTS / "speech_tokenizer.json"
-CODES_AGREE = 0.999  # share; frames between two rows may fall either way
+CODES_AGREE = 0.98  # share; a frame between two rows may fall either way, and the layers behind it follow
 DRIFT = 1e-4  # most that samples may differ by, of the largest
 
 

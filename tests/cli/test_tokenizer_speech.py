@@ -33,7 +33,7 @@ def test_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     books = jax.random.normal(jax.random.key(1), (2, 8, 4))
     arrays = export_codec(params, RVQState(books, books, jnp.ones((2, 8))), SPEC)
     write_safetensors("published/model.safetensors", arrays, {})
-    assert main(["tokenizer", "import", "--from", "published", "--out", "s.safetensors"]) == 1
+    assert main(["tokenizer", "import", "--from", "published", "--out", "s.safetensors"]) == 2
     assert "no readable codec config" in capsys.readouterr().err
     (tmp_path / "published" / "config.json").write_text(json.dumps(config_of(SPEC)))
     assert main(["tokenizer", "import", "--from", "published", "--out", "s.safetensors", "--layers", "2"]) == 0
@@ -58,5 +58,5 @@ def test_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
             "no speech tokenizer",
         ),
     ):
-        assert main(["tokenizer", *wrong]) == 1
+        assert main(["tokenizer", *wrong]) == 2
         assert told in capsys.readouterr().err

@@ -81,14 +81,14 @@ def test_three_ways_to_tell_what_is_said(form: str, tmp_path: Path) -> None:
         lines = ["file,text", *(f'{file},"{text}"' for file, text in said.items())]
         (tmp_path / "metadata.csv").write_text("\n".join(lines))
     if form == "jsonl":
-        rows = [{"file": file, "text": text, "split": "test"} for file, text in said.items()]
+        rows = [{"file": file, "text": text, "split": "train"} for file, text in said.items()]
         (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     reader = SpeechFolder(tmp_path)
     assert {Clip(*clip).text.strip() for clip in reader.clips()} == set(said.values())
     splits = {example["id"]: split for split in reader.splits for example in reader.examples(split)}
     assert len(splits) == 3
     assert splits["speech/a.wav"] == splits["speech/c.wav"], "the same words in two splits"
-    assert form != "jsonl" or set(splits.values()) == {"test"}
+    assert form != "jsonl" or set(splits.values()) == {"train"}
 
 
 def test_clips_that_cannot_be_used_are_told_of_and_left_out(tmp_path: Path) -> None:

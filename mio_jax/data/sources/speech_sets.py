@@ -33,9 +33,7 @@ IRREGULAR = {
     **{"eight": "eighth", "nine": "ninth", "twelve": "twelfth"},
 }
 DAYS = "Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split()
-MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+MONTHS = ("January February March April May June July August September October November December").split()
 ALPHABET = (
     "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec romeo"
     " sierra tango uniform victor whiskey xray yankee zulu"
@@ -43,11 +41,14 @@ ALPHABET = (
 TIMES = {"a-m": "A.M.", "p-m": "P.M.", "oclock": "o'clock"}
 
 
-def below(folder: Path, name: str) -> Path:
+@functools.lru_cache(maxsize=16)
+def below(folder: Path, name: str, record_set: str) -> Path:
     """The folder of that name in `folder`, or `folder` itself if that is its name. MioError where there is none."""
     found = [folder] if folder.name == name else sorted(path for path in folder.rglob(name) if path.is_dir())
     if not found:
-        raise MioError(f"there is no folder {name} in {folder}; unpack the package there (scripts/fetch_speech.sh)")
+        raise MioError(
+            f"{record_set}: there is no folder {name} in {folder}; unpack the package there (scripts/fetch_speech.sh)"
+        )
     return found[0]
 
 
@@ -97,7 +98,7 @@ class Asterisk(Speech):
     attribution = "Asterisk core sounds, spoken by Allison Smith, by Digium (package asterisk-core-sounds-en-wav)"
 
     def root(self) -> Path:
-        return _root(self.folder, "en_US_f_Allison")
+        return below(self.folder, "en_US_f_Allison", self.name)
 
     def clips(self) -> Sequence[Clip]:
         """Those of which the words are known: by the list, or else by their name."""
@@ -110,9 +111,6 @@ class Asterisk(Speech):
             if text:
                 found.append(Clip(f"{name}.wav", text))
         return found
-
-
-_root = functools.lru_cache(maxsize=16)(below)
 
 
 def _asterisk_list(path: Path) -> dict[str, str]:
@@ -135,7 +133,7 @@ class TuxPaint(Speech):
     language: ClassVar[str] = "en"
 
     def root(self) -> Path:
-        return _root(self.folder, "stamps")
+        return below(self.folder, "stamps", self.name)
 
     def clips(self) -> Sequence[Clip]:
         ending = "_desc.ogg" if self.language == "en" else f"_desc_{self.language}.ogg"
