@@ -135,7 +135,7 @@ class Chats:
             try:
                 content = base64.b64decode(reference.rpartition(",")[2], validate=True)
             except binascii.Error as error:
-                raise MioError(f"a {kind} is base64 or file:ID, and this is neither: {reference[:40]!r}") from error
+                raise MioError(f"an {kind} is base64 or file:ID, and this is neither: {reference[:40]!r}") from error
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / (f"{kind}.wav" if content[:4] == b"RIFF" else kind)
             path.write_bytes(content)
