@@ -14,7 +14,7 @@ from mio_jax.generate.grammar import Grammar
 from mio_jax.generate.reading import Reader
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.generate.session import Session
-from mio_jax.protocols import ChatFormat, Segment
+from mio_jax.protocols import ChatFormat, DecodingEngine, Segment
 
 if TYPE_CHECKING:
     from mio_jax.train.run import Run
@@ -63,7 +63,7 @@ class Chat:
       forgotten: exchanges that were dropped for room (`ChatSettings.window`).
     """
 
-    def __init__(self, run: Run, engine: Engine, form: ChatFormat, settings: ChatSettings | None = None) -> None:
+    def __init__(self, run: Run, engine: DecodingEngine, form: ChatFormat, settings: ChatSettings | None = None) -> None:
         if not isinstance(engine, Engine):
             raise MioError(f"recipe {run.config.recipe!r} encodes its inputs first, and cannot keep a conversation")
         self.run, self.engine, self.form, self.settings = run, engine, form, settings or ChatSettings()
