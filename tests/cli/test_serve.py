@@ -97,8 +97,12 @@ def test_the_application(chats: Chats) -> None:
     def call(method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """One request, spoken as an application of this kind is spoken to."""
         sent: list[Any] = []
+        given: list[bytes] = []
 
         async def receive() -> Any:
+            if given:
+                await asyncio.Event().wait()  # nothing more comes, and nobody goes
+            given.append(body)
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Any) -> None:
