@@ -36,6 +36,7 @@ COMMANDS = {
     "plan": Command("mio_jax.cli.plan", "compile a config for a TPU pod without having it: memory, time, days"),
     "generate": Command("mio_jax.cli.generate", "any modality out of any modality, from a trained run"),
     "chat": Command("mio_jax.cli.chat", "talk to a trained run in the terminal, with pictures and sounds"),
+    "serve": Command("mio_jax.cli.serve", "serve conversations with a trained run as JSON, many at once"),
     "eval": Command("mio_jax.cli.evaluate", "score a run on held-out data, direction by direction"),
     "report": Command("mio_jax.cli.report", "draw a run's report: one HTML file that opens by itself"),
 }

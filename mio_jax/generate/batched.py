@@ -117,7 +117,7 @@ class BatchedEngine:
         (ids,), inputs, at = self.engine.admit(
             [request.prompt], 1, sampling, request.max_new_tokens, self.stop_ids, [request.seed], grammar
         )
-        start = (0, 0, 0) if at is None else tuple(int(x[0]) for x in at)
+        start = (0, 0, 0) if at is None else (int(at.state[0]), int(at.codes[0]), int(at.first[0]))
         ticket, self._next = self._next, self._next + 1
         self._waiting.append((ticket, request, ids, int(inputs.limit[0]), start))
         own, plan = sampling.plan, self._plan

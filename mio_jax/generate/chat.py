@@ -10,10 +10,11 @@ import numpy as np
 
 from mio_jax.errors import MioError
 from mio_jax.generate.engine import Engine
+from mio_jax.generate.grammar import Grammar
 from mio_jax.generate.reading import Reader
 from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.generate.session import Session
-from mio_jax.protocols import ChatFormat, Segment
+from mio_jax.protocols import ChatFormat, DecodingEngine, Segment
 
 if TYPE_CHECKING:
     from mio_jax.train.run import Run
@@ -62,7 +63,7 @@ class Chat:
       forgotten: exchanges that were dropped for room (`ChatSettings.window`).
     """
 
-    def __init__(self, run: Run, engine: Engine, form: ChatFormat, settings: ChatSettings | None = None) -> None:
+    def __init__(self, run: Run, engine: DecodingEngine, form: ChatFormat, settings: ChatSettings | None = None) -> None:
         if not isinstance(engine, Engine):
             raise MioError(f"recipe {run.config.recipe!r} encodes its inputs first, and cannot keep a conversation")
         self.run, self.engine, self.form, self.settings = run, engine, form, settings or ChatSettings()
@@ -106,26 +107,8 @@ class Chat:
         Raises:
           MioError: a turn without content or with the template's own marks; a context that is full.
         """
-        settings, turn = self.settings, self._turn(content)
-        grammar = None
-        least = 1
-        if settings.grammar:
-            grammar = self.run.recipe.grammar(self.run.space)
-            grammar = grammar.replace(begin=begins or self.form.begins, max_frames=settings.max_frames)
-            least = max(grammar.fewest(grammar.start(self._opening, self.stop_ids)), 1)
-        prompt = self.ids(turn)
-        # With a window there should be room for an answer of the length allowed, as long as that is no whole context.
-        wanted = max(least, min(settings.max_new_tokens, self.engine.max_length // 4)) if settings.window else least
-        while settings.window and self.exchanges and len(prompt) + wanted > self.engine.max_length:
-            self.exchanges.pop(0)
-            self.forgotten += 1
-            prompt = self.ids(turn)
-        if len(prompt) + least > self.engine.max_length:
-            raise MioError(
-                f"the context is full: {len(self.ids())} tokens of the conversation, {len(turn)} of this turn and at"
-                f" least {least} of an answer are more than {self.engine.max_length}; begin anew (/reset), shorten the"
-                " turn, or let old turns be forgotten (--window)"
-            )
+        settings = self.settings
+        prompt, turn, grammar = self.prompt(content, begins)
         if settings.sampling.num_beams > 1:
             pieces: Iterator[np.ndarray] = iter(
                 self.engine.generate(
@@ -147,6 +130,33 @@ class Chat:
                 grammar=grammar,
             )
         return self._answer(turn, pieces)
+
+    def prompt(self, content: Sequence[Segment], begins: str = "") -> tuple[np.ndarray, np.ndarray, Grammar | None]:
+        """What a user's turn makes the engine's prompt: int32 ids of all, those of the turn, and the answer's grammar.
+
+        Forgets old exchanges where the settings say so. Raises MioError as `ask` does.
+        """
+        settings, turn = self.settings, self._turn(content)
+        grammar: Grammar | None = None
+        least = 1
+        if settings.grammar:
+            grammar = self.run.recipe.grammar(self.run.space)
+            grammar = grammar.replace(begin=begins or self.form.begins, max_frames=settings.max_frames)
+            least = max(grammar.fewest(grammar.start(self._opening, self.stop_ids)), 1)
+        prompt = self.ids(turn)
+        # With a window there should be room for an answer of the length allowed, as long as that is no whole context.
+        wanted = max(least, min(settings.max_new_tokens, self.engine.max_length // 4)) if settings.window else least
+        while settings.window and self.exchanges and len(prompt) + wanted > self.engine.max_length:
+            self.exchanges.pop(0)
+            self.forgotten += 1
+            prompt = self.ids(turn)
+        if len(prompt) + least > self.engine.max_length:
+            raise MioError(
+                f"the context is full: {len(self.ids())} tokens of the conversation, {len(turn)} of this turn and at"
+                f" least {least} of an answer are more than {self.engine.max_length}; begin anew (/reset), shorten the"
+                " turn, or let old turns be forgotten (--window)"
+            )
+        return prompt, turn, grammar
 
     def _answer(self, turn: np.ndarray, pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         said: list[int] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,16 @@ def test_bad_input(
     assert len(error) == 1
     assert error[0].startswith("error: ")
     assert message in error[0]
+
+
+def test_examples_of_the_page_run(run: Run, engine: Engine, run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
+    talking, batching = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(talking.replace("runs/quickstart", run_dir), {})
+    assert capsys.readouterr().out.startswith("[")
+    prompts = [run.recipe.encode_prompt(text(words), run.tokenizers, run.space) for words in ("a", "b")]
+    exec(
+        batching,
+        {"engine": engine, "stops": (run.space.eos,), "run": run, "prompts": prompts, "SamplingConfig": SamplingConfig},
+    )
+    assert len(capsys.readouterr().out.split("[")) == 3

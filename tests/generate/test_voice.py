@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 import scipy.io.wavfile
 
 from mio_jax.errors import MioError
-from mio_jax.generate.reading import Frames, Unreadable
+from mio_jax.generate.reading import Frames, Reader, Unreadable
 from mio_jax.generate.rendering import Renderer, Samples
-from mio_jax.generate.voice import GrowingWav, Player, SoundTimes, pcm
+from mio_jax.generate.voice import GrowingWav, Player, SoundTimes, pcm, sound_decoder
+from mio_jax.nn.base import init_params
+from mio_jax.recipes.mio.features import audio_ids
+from mio_jax.recipes.mio.tokens import mio_token_space
+from mio_tokenizers.audio.codec import Codec, CodecSpec
+from mio_tokenizers.audio.seanet import SEANetSpec
+from mio_tokenizers.audio.streaming import StreamingDecoder
+from mio_tokenizers.audio.tokenizer import AudioTokenizer
 
 RATE = 16000
 
 
-class Codec:
+class PlainCodec:
     """A codec whose frame n is 4 samples of its code."""
 
     rate, hop = RATE, 4
@@ -57,7 +66,7 @@ def test_a_player_that_fails_is_told_about() -> None:
 
 
 def test_sounds_of_an_answer_are_rendered_as_they_come() -> None:
-    renderer = Renderer(SimpleNamespace(audio=Codec()))
+    renderer = Renderer(SimpleNamespace(audio=PlainCodec()))
     frame = np.asarray([[50]])
     none = np.zeros((1, 0), np.int32)
     shown = list(renderer.render([Frames(frame, True, False), Frames(frame, False, False), Frames(none, False, True)]))
@@ -81,3 +90,25 @@ def test_times() -> None:
     times.heard(RATE, RATE)
     assert times.first_sound is not None
     assert times.real_time_factor == times.ended > 0
+
+
+def test_a_codec_that_can_is_heard_before_its_span_closes() -> None:
+    """Four layers as MIO writes them: chunks sound while the last layer comes, and are the sound of the whole."""
+    seanet = SEANetSpec(n_filters=2, strides=(5, 4), dimension=6, n_residual_layers=1)
+    spec = CodecSpec(seanet, n_q=4, codebook_size=16, sample_rate=1000)
+    params = jax.jit(partial(init_params, partial(Codec, spec)))(jax.random.key(0))
+    codec = AudioTokenizer.from_training(spec, params, jax.random.normal(jax.random.key(1), (4, 16, 6)))
+    assert isinstance(sound_decoder(codec), StreamingDecoder)
+    space = mio_token_space(20, image_codes=7, image_length=5, speech_codes=64, speech_layers=4)
+    codes = np.random.default_rng(0).integers(0, 16, (4, 60))
+    reader = Reader(space, lambda ids: "")
+    renderer = Renderer(SimpleNamespace(audio=codec))
+    ids = audio_ids(codes, space)
+    came = [(i, part) for i, token in enumerate(ids) for part in renderer.render(reader.read([token]))]
+    heard = [part for _, part in came if isinstance(part, Samples)]
+    assert len(heard) == len(came)
+    first = next(i for i, part in came if len(part.samples))
+    assert 3 * 60 < first < 4 * 60 - 20, "sound comes with the last layer's codes, well before its end"
+    np.testing.assert_allclose(
+        np.concatenate([part.samples for part in heard]), codec.decode(codes).samples, rtol=1e-4, atol=1e-5
+    )
