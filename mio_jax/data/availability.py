@@ -29,7 +29,9 @@ def usable(mixture: str, entries: Entries, data: DataConfig) -> tuple[list[tuple
     """
     there = [(task, share) for task, share in entries if is_prepared(task)]
     absent = [(task, share) for task, share in entries if not is_prepared(task)]
-    if not absent or (entries[0][0].name == mixture and not entries[0][0].unreadable):  # a task says itself what it lacks
+    if not absent or (
+        entries[0][0].name == mixture and not entries[0][0].unreadable
+    ):  # a task says itself what it lacks
         return list(entries), ""
     if data.absent_sets == "refuse" or not there:
         raise MioError(_refusal(mixture, there, absent, data))

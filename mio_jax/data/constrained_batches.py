@@ -18,7 +18,7 @@ REFILLS = ("prefix", "one")
 
 
 class ConstrainedBatcher(Generic[Row]):
-    """Gathers up to `rows` rows whose counts sum to at most `bounds`; those that do not fit wait, at most `pool` of them.
+    """Gathers up to `rows` rows whose counts sum to at most `bounds`; those that do not fit wait, at most `pool`.
 
     A batch leaves when it has all of its rows, or when the pool is full: it is then shorter than `rows`, and the others
     are the caller's to fill with blanks. What waits opens the next batch: with refill "prefix" as many of the

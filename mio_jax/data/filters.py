@@ -54,8 +54,8 @@ def score(example: Example, name: str, least: float) -> str:
     value = {**example, **example.get("told", {})}.get(name)
     if value is None:
         return (
-            f"it has no score {name!r}, which a filter asks for; put that column into the set, or take the filter out of "
-            "data.filters"
+            f"it has no score {name!r}, which a filter asks for; put that column into the set, or take the filter out "
+            "of data.filters"
         )
     try:
         number = float(value)

@@ -55,7 +55,7 @@ def _stack(name: str, values: list[Any]) -> np.ndarray:
 
 
 def windows(audio: Any, rate: int, samples: int) -> np.ndarray:
-    """A sound as pieces at a rate, int16 [n, samples]: evenly spread so that they cover it, a short one ends in silence.
+    """A sound as pieces at a rate, int16 [n, samples]: evenly spread, so as to cover it; a short one ends in silence.
 
     Pieces that hold nothing but silence are left out. Raises MioError on a sound that is empty, silent or damaged.
     """

@@ -37,7 +37,7 @@ class FirstFit(Generic[Key]):
     """Keeps up to `bins` rows of these budgets open; an example goes into the first that has room.
 
     When none has, the fullest row (by the mean of its budgets) is closed and handed out, and the example opens a new
-    one. What comes out depends only on the examples and their order. `size_of(example)` gives one size for every budget.
+    one. What comes out depends only on the examples and their order. `size_of(example)` gives a size for each budget.
     """
 
     def __init__(

@@ -51,7 +51,9 @@ def encode_record(record: Mapping[str, Any]) -> bytes:
             fields[name] = msgpack.ExtType(_TYPE_OF[value.dtype], head + np.ascontiguousarray(value).tobytes())
         else:
             kind = f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
-            raise MioError(f"record field {name!r} is a {kind}; a record holds strings, and int32, uint8 or int16 arrays")
+            raise MioError(
+                f"record field {name!r} is a {kind}; a record holds strings, and int32, uint8 or int16 arrays"
+            )
     body: bytes = msgpack.packb(fields)
     return body + struct.pack("<I", zlib.crc32(body))
 

@@ -6,6 +6,7 @@ A bad example ends nothing. It is set aside with its place and its reason, and t
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import struct
@@ -25,7 +26,7 @@ from mio_tokenizers.base import Audio
 from mio_tokenizers.image.io import mask_picture
 
 BATCH = 64
-# Which tokenizer serves a kind of media. A mask is a picture of two colours; "target" is a picture that answers another.
+# Which tokenizer serves a kind of media. A mask is a picture of two colours; "target" is one that answers another.
 TOKENIZER_OF = {"image": "image", "mask": "image", "target": "image", "audio": "audio"}
 # Several pictures: frames of a video, pictures of a document. Their codes are [pictures, codes of one].
 TOKENIZER_OF |= {"frames": "image", "pictures": "image"}
@@ -243,7 +244,7 @@ def _encode_media(name: str, values: list[Any], tokenizers: Any) -> list[np.ndar
         flat = _encode_media("image", [picture for value in values for picture in value], tokenizers)
         ends = np.cumsum([0, *(len(value) for value in values)])
         empty = np.zeros((0, tokenizer.tokens), np.int32)
-        return [np.stack(flat[a:b]) if b > a else empty for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [np.stack(flat[a:b]) if b > a else empty for a, b in itertools.pairwise(ends)]
     if name == "mask":
         values = [mask_picture(value) for value in values]
     if hasattr(tokenizer, "encode_batch"):

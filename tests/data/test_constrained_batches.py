@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ def test_every_row_leaves_once_within_the_bounds(rows, size, pool, refill):
     batcher: ConstrainedBatcher[int] = ConstrainedBatcher(size, pool, (12, 7), refill)
     batches = [b for b in (batcher.add(n, c) for n, c in enumerate(rows)) if b is not None]
     opened, waiting = batcher.held()
-    assert sorted(sum(batches, []) + opened + waiting) == list(range(len(rows)))
+    assert sorted([*itertools.chain(*batches), *opened, *waiting]) == list(range(len(rows)))
     assert len(waiting) < pool
     for batch in [*batches, opened]:
         assert len(batch) <= size

@@ -18,7 +18,6 @@ from tests.data.made_sets import make
 from tests.data.made_sets.boxes import encoded
 from tests.data.made_sets.pictures import MOTION
 
-
 VIDEO = ("msrvtt", "vatex", "webvid", "ucf101", "something_something_v2", "msrvtt_qa", "msvd_qa")
 VIDEO += ("webvid_8", "msrvtt_8", "msrvtt_qa_8", "msvd", "msvd_qa_8", "videochat2_it", "howto100m", "gigaspeech")
 
@@ -138,11 +137,11 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     assert "no rows with a column 'audiocap_id'" in damaged(caps, "audiocaps")
     (caps / "test.csv").write_text("audiocap_id,youtube_id,start_time,caption\n6,t,0,Three\n")
     assert "none of the 1 clips" in damaged(caps, "audiocaps", "test")
-    with pytest.raises(MioError, match="its names are {youtube_id} and {start_time}"):
+    with pytest.raises(MioError, match=r"its names are \{youtube_id\} and \{start_time\}"):
         source("audiocaps", folder=caps, pattern="{id}.wav").count("test")
 
 
-# ------------------------------------------------------------------------------------------- what the readers make of it
+# ------------------------------------------------------------------------------------------ what the readers make of it
 
 
 def test_masks_of_polygons_and_runs(tmp_path: Path) -> None:
@@ -151,7 +150,8 @@ def test_masks_of_polygons_and_runs(tmp_path: Path) -> None:
     inner = dog["mask"][6:46]  # the picture of 40 x 52 lies in the middle of a square
     assert dog["mask"].shape == (52, 52)
     assert inner[5:23, 5:19].all()
-    assert not inner[26:].any() and not dog["mask"][:6].any()
+    assert not inner[26:].any()
+    assert not dog["mask"][:6].any()
     part = all_of("sam", tmp_path)[0]
     expected = np.zeros((52, 52), bool)
     expected[6 + 4 : 6 + 24, 4:20] = True
@@ -208,7 +208,7 @@ def test_visual_genome(tmp_path: Path) -> None:
 
 def test_questions_of_one_picture_are_together(tmp_path: Path) -> None:
     for name in ("vqav2", "okvqa"):
-        one, other = all_of(name, tmp_path)
+        one, _ = all_of(name, tmp_path)
         assert one["questions"] == [["What is it, 0?", "no"], ["What is it, 1?", "2"]]
     assert all_of("gqa", tmp_path)[0]["questions"] == [["Is it red?", "no"], ["Is it red?", "yes"]]
     assert all_of("clevr", tmp_path)[0]["questions"] == [["How many cubes?", "2"]]

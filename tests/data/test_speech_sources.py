@@ -26,20 +26,20 @@ def tone(seconds: float, rate: int, channels: int = 1) -> Audio:
 
 def test_what_the_names_of_prompts_tell() -> None:
     told = {
-        **{"digits/7": "seven", "digits/40": "forty", "digits/h-2": "second", "digits/h-30": "thirtieth"},
-        **{
-            "digits/h-hundred": "hundredth",
-            "digits/h-12": "twelfth",
-            "digits/day-0": "Sunday",
-            "digits/mon-11": "December",
-        },
-        **{
-            "digits/oclock": "o'clock",
-            "digits/thousand": "thousand",
-            "phonetic/q_p": "quebec",
-            "phonetic/9_p": "niner",
-        },
-        **{"letters/a": "a", "letters/exclaimation-point": "exclamation point"},
+        "digits/7": "seven",
+        "digits/40": "forty",
+        "digits/h-2": "second",
+        "digits/h-30": "thirtieth",
+        "digits/h-hundred": "hundredth",
+        "digits/h-12": "twelfth",
+        "digits/day-0": "Sunday",
+        "digits/mon-11": "December",
+        "digits/oclock": "o'clock",
+        "digits/thousand": "thousand",
+        "phonetic/q_p": "quebec",
+        "phonetic/9_p": "niner",
+        "letters/a": "a",
+        "letters/exclaimation-point": "exclamation point",
     }
     assert {name: said_by_name(name) for name in told} == told
     assert {said_by_name(n) for n in ("letters/ascii33", "vm-intro", "phonetic/10_p", "digits/37", "digits/day-7")} == {

@@ -1,7 +1,7 @@
 """New dense tasks out of annotated ones: other masks of the same picture, other pictures of the same normals.
 
-Pure functions of arrays; the task augmentations of Unified-IO 2 (specification, section 16.2) that change what is drawn.
-Sources apply them, because what is drawn becomes codes when records are made.
+Pure functions of arrays; the task augmentations of Unified-IO 2 (specification, section 16.2) that change what is
+drawn. Sources apply them, because what is drawn becomes codes when records are made.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ FACING = 0.7071  # cosine of 45 degrees: what deviates less faces a direction
 def union(masks: Sequence[np.ndarray]) -> np.ndarray:
     """bool [height, width]: where any of the masks is. Raises MioError on none, or on masks of several sizes."""
     if not masks or len({mask.shape for mask in masks}) != 1:
-        raise MioError(f"{len(masks)} masks of the sizes {sorted({m.shape for m in masks})}; they must be of one picture")
+        raise MioError(
+            f"{len(masks)} masks of the sizes {sorted({m.shape for m in masks})}; they must be of one picture"
+        )
     return np.logical_or.reduce([np.asarray(mask, bool) for mask in masks])
 
 

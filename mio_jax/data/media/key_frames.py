@@ -1,7 +1,7 @@
 """Which frames stand for a video: one of each scene, or evenly spaced ones (specification of MIO, section 6.4).
 
 The scene detector is our own, of the kind that PySceneDetect calls a content detector, with its measure (mean change
-of hue, saturation and value between neighbours), its threshold and its shortest scene. Its further filters are left out.
+of hue, saturation and value between neighbours), its threshold and its shortest scene, without its further filters.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from mio_jax.errors import MioError
 
 
 def to_patches(images: np.ndarray, patch: int) -> np.ndarray:
-    """[..., h * patch, w * patch, c] -> [..., h * w, patch * patch * c], rows first. MioError where it does not divide."""
+    """[..., h * patch, w * patch, c] -> [..., h * w, patch * patch * c], rows first. MioError if it does not divide."""
     *lead, height, width, channels = images.shape
     if height % patch or width % patch:
         raise MioError(f"an array of {height}x{width} does not divide into patches of {patch}x{patch}")

@@ -45,9 +45,7 @@ class Placement(NamedTuple):
     def info(self) -> np.ndarray:
         """float32 [11]: pad (2), 1 / scale, source (2), offset / source (2), offset (2), scaled size (2)."""
         (h, w), (y, x) = self.source, self.offset
-        return np.asarray(
-            [*self.pad, np.float32(1) / self.scale, h, w, y / h, x / w, y, x, *self.scaled], np.float32
-        )
+        return np.asarray([*self.pad, np.float32(1) / self.scale, h, w, y / h, x / w, y, x, *self.scaled], np.float32)
 
     def _part(self) -> tuple[slice, slice]:
         return tuple(slice(o, o + s) for o, s in zip(self.offset, self.shown, strict=True))  # type: ignore[return-value]
@@ -138,7 +136,7 @@ def random_placement(height: int, width: int, size: int, rng: np.random.Generato
 
 
 def undo_boxes(boxes: np.ndarray, info: np.ndarray) -> np.ndarray:
-    """Pixels (y1, x1, y2, x2) of the square -> float32 pixels of the source, clipped to it; `info` as of a Placement."""
+    """Pixels (y1, x1, y2, x2) of the square -> float32 pixels of the source, clipped to it; a Placement's `info`."""
     top, left, inverse, height, width, _, _, y, x = np.asarray(info, np.float32)[:9]
     shift = np.asarray([y - top, x - left] * 2, np.float32)
     limit = np.asarray([height, width] * 2, np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from mio_jax.errors import MioError
@@ -29,7 +31,7 @@ def sound_segments(samples: np.ndarray, rate: int, count: int) -> list[np.ndarra
     if len(samples) < count or rate < 1:
         raise MioError(f"a sound of {len(samples)} samples at {rate} Hz cannot be cut into {count} segments")
     edges = np.linspace(0, len(samples), count + 1).astype(np.int64)
-    return [samples[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [samples[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def trim_black_bars(frames: np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def _seconds(written: str) -> float:
 
 
 def clips(video: Video) -> list[tuple[int, int]]:
-    """(first frame, frame behind the last) of each clip: between scene cuts, or of ten equal ones where nothing is cut."""
+    """(first frame, frame behind the last) of each clip: between scene cuts, or ten equal ones where nothing is cut."""
     found = scenes(scene_scores(video))
     if found:
         return found
@@ -87,8 +87,8 @@ def clips(video: Video) -> list[tuple[int, int]]:
 def interleaved(video: Video, told: Sequence[Told], most: int = 0) -> dict[str, Any]:
     """A video and what is told of it as a document.
 
-    A text stands behind the picture of the clip that holds its middle; what is told behind the last frame is told of the
-    last clip. Clips of which nothing is told keep their picture.
+    A text stands behind the picture of the clip that holds its middle; what is told behind the last frame is told of
+    the last clip. Clips of which nothing is told keep their picture.
 
     Args:
       most: at most so many clips; longer videos are cut off. 0: no limit.

@@ -15,7 +15,7 @@ ROUNDING = 1e-6  # seconds: a moment that falls on a frame's beginning shows tha
 
 
 def read_frames(path: str | Path, count: int, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """Frames at the middles of `count` equal parts of a video, uint8 [count, height, width, 3], at most 512 pixels long.
+    """Frames at the middles of `count` equal parts of a video, uint8 [count, height, width, 3], at most 512 pixels.
 
     `start` and `end` in seconds name a part of the video, the whole by default.
 

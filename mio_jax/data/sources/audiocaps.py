@@ -29,7 +29,7 @@ class Clip(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def clips(folder: str, split: str, pattern: str) -> tuple[tuple[Clip, ...], int]:
-    """(clips that are there in the order of the file, how many are not). Raises MioError on a file that is not as said."""
+    """(clips that are there in the file's order, how many are not). Raises MioError on a file that is not as said."""
     path = Path(folder) / f"{split}.csv"
     try:
         with open(path, encoding="utf-8", newline="") as file:

@@ -19,6 +19,7 @@ SOURCES: dict[str, str] = {  # name -> "module:class"; imported on use, so that 
     "text": "mio_jax.data.sources.text:StandardLibraryText",
 }
 
+
 class Source(Protocol):
     """Raw examples of one set, always in the same order with the same content.
 

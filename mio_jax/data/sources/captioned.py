@@ -3,7 +3,7 @@
     captions.csv    columns file, caption, and if you like split ("train" or "test")
     a.jpg, more/b.png, ...
 
-A picture with several captions has a row for each. Without a column split, one picture in fifty is held out, by its name.
+A picture with several captions has a row for each. Without a column split, a picture in fifty is held out, by its name.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def pictures(folder: str, part: str) -> tuple[Picture, ...]:
 
 
 class Coco:
-    """Pictures of any size with five captions each, and the boxes and categories of single objects (crowds left out)."""
+    """Pictures of any size with five captions each, and the boxes and categories of single objects (no crowds)."""
 
     name = "coco"
     version = "1"
@@ -86,7 +86,7 @@ class Coco:
         return len(pictures(self.folder, PARTS[split]))
 
     def examples(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
-        """id, image, captions [str], boxes [[y1, x1, y2, x2]] in pixels, labels [str]. MioError on a missing picture."""
+        """id, image, captions [str], boxes [[y1, x1, y2, x2]] in pixels, labels [str]. MioError if a picture lacks."""
         require_split(self, split)
         part = PARTS[split]
         for picture in pictures(self.folder, part)[start:stop]:

@@ -87,7 +87,7 @@ class CocoMasks(Objects):
 class CocoClassMasks(CocoMasks):
     """All objects of one to three categories of a picture, or everything but them: one such mask a picture.
 
-    Which of them is decided by the picture's name; a tenth of the masks are complements, the publication's augmentation.
+    Which of them is decided by the picture's name; a tenth of the masks are complements, as the publication augments.
     """
 
     name = "coco_class_masks"

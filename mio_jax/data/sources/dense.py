@@ -6,7 +6,7 @@ FlyingChairs  FOLDER/data/00001_img1.ppm, 00001_img2.ppm, 00001_flow.flo, ...; F
 MPI-Sintel    FOLDER/training/final/alley_1/frame_0001.png, ...; FOLDER/training/flow/alley_1/frame_0001.flo, ...
 SA-1B         FOLDER/sa_000000/sa_1.jpg, sa_1.json, ...
 
-Answers are pictures in a square (`mio_tokenizers.structured.dense`); motion reaches a quarter of the longer edge at most.
+Answers are pictures in a square (`mio_tokenizers.structured.dense`); motion is at most a quarter of the longer edge.
 """
 
 from __future__ import annotations

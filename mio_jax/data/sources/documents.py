@@ -1,7 +1,7 @@
 """Documents in which pictures and text take turns.
 
 MMC4     FOLDER/docs_no_face_shard_0_v3.jsonl (unpacked), ...; images/b9040a0dbb22.jpg: pictures under their image_name
-OBELICS  FOLDER/data/train-00000-of-01439-....parquet; images/ with the pictures, which are published as addresses alone:
+OBELICS  FOLDER/data/train-00000-of-01439-....parquet; images/ with the pictures, published as addresses alone:
          each named by the SHA-1 of its address in hexadecimal and an ending, .jpg say
 VIST     FOLDER/sis/train.story-in-sequence.json, test....; images/train/2626977325.jpg, images/test/...
 

@@ -24,14 +24,12 @@ def published(name: str, folder: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         missing = error.filename or folder
-        raise MioError(
-            f"{name}: there is no {missing}; {folder} must be laid out as the set is published"
-        ) from None
+        raise MioError(f"{name}: there is no {missing}; {folder} must be laid out as the set is published") from None
     except OSError as error:
         raise MioError(f"{name}: {error.filename or folder} cannot be read ({error.strerror or error})") from error
     except NOT_AS_PUBLISHED as error:
         raise MioError(
-            f"{name}: a file in {folder} is not as the set is published ({type(error).__name__}: {error}); fetch it again"
+            f"{name}: a file in {folder} is not as published ({type(error).__name__}: {error}); fetch it again"
         ) from error
 
 
@@ -46,8 +44,7 @@ def read_json(path: Path) -> Any:
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a text file (.gz too) that are not empty, without their ends."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8")
-    with opened as file:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
         return [line.rstrip("\n") for line in file if line.strip()]
 
 
@@ -69,7 +66,9 @@ def rows_of_table(path: Path, columns: Sequence[str] = (), delimiter: str = ",")
     """
     with open(path, encoding="utf-8", newline="") as file:
         lines = (line for line in file if not line.startswith("#"))
-        for number, row in enumerate(csv.DictReader(lines, columns or None, delimiter=delimiter, skipinitialspace=True), 1):
+        for number, row in enumerate(
+            csv.DictReader(lines, columns or None, delimiter=delimiter, skipinitialspace=True), 1
+        ):
             short = [name for name, value in row.items() if value is None]
             if short:
                 raise KeyError(f"{path.name}: row {number} has no {short[0]}")

@@ -4,7 +4,7 @@ Alpaca         FOLDER/alpaca_data.json
 Dolly          FOLDER/databricks-dolly-15k.jsonl
 OpenAssistant  FOLDER/2023-04-12_oasst_ready.trees.jsonl.gz
 MBPP           FOLDER/mbpp.jsonl
-FlanV2         FOLDER/flan_zs_opt_train.jsonl.gz and t0_, niv2_, cot_, dialog_..., a JSON value a line: inputs, targets, task
+FlanV2         FOLDER/flan_zs_opt_train.jsonl.gz and t0_, niv2_, cot_, dialog_..., a line each: inputs, targets, task
 """
 
 from __future__ import annotations

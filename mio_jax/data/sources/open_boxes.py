@@ -69,9 +69,7 @@ class CocoText(FolderSource):
                 words.setdefault(entry["image_id"], []).append((corners(entry["bbox"]), text))
         wanted = "train" if split == "train" else "val"
         pictures = sorted(told["imgs"].values(), key=lambda one: one["id"])
-        return [
-            (one["file_name"], words[one["id"]]) for one in pictures if one["set"] == wanted and one["id"] in words
-        ]
+        return [(one["file_name"], words[one["id"]]) for one in pictures if one["set"] == wanted and one["id"] in words]
 
     def example(self, split: str, item: Any) -> dict[str, Any]:
         """id, image, boxes in pixels, labels."""

@@ -34,7 +34,7 @@ def in_square(values: np.ndarray) -> np.ndarray:
 
 
 def counts_of(text: str) -> list[int]:
-    """Run lengths of COCO's compressed strings: six bits a character, five of them value, differences from the third."""
+    """Run lengths of COCO's compressed strings: six bits a character, five of value, differences from the third."""
     counts: list[int] = []
     at = 0
     while at < len(text):
@@ -52,7 +52,7 @@ def counts_of(text: str) -> list[int]:
 
 
 def mask_of_runs(size: Sequence[int], counts: str | Sequence[int]) -> np.ndarray:
-    """bool [height, width] of run lengths down the columns, the first of zeros. Raises ValueError if they do not add up."""
+    """bool [height, width] of run lengths down the columns, the first of zeros. ValueError if they do not add up."""
     height, width = size
     runs = counts_of(counts) if isinstance(counts, str) else list(counts)
     if sum(runs) != height * width:

@@ -1,4 +1,4 @@
-"""Where the set of a name is read from: inside a package, in a folder of the user's, or by a reader of the user's own."""
+"""Where the set of a name is read from: inside a package, in a user's folder, or by a reader of the user's own."""
 
 from __future__ import annotations
 

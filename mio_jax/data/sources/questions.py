@@ -1,6 +1,6 @@
 """Questions about pictures, with all that is asked about one picture together.
 
-VQAv2     FOLDER/v2_OpenEnded_mscoco_train2014_questions.json, v2_mscoco_train2014_annotations.json, train2014/, val2014/
+VQAv2     FOLDER/v2_OpenEnded_mscoco_train2014_questions.json, v2_mscoco_train2014_annotations.json, train2014/, ...
 OK-VQA    FOLDER/OpenEnded_mscoco_train2014_questions.json, mscoco_train2014_annotations.json, train2014/, val2014/
 GQA       FOLDER/train_balanced_questions.json, val_balanced_questions.json, images/2370799.jpg
 TallyQA   FOLDER/train.json, test.json, train2014/, val2014/, VG_100K/, VG_100K_2/

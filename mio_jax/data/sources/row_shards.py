@@ -1,7 +1,7 @@
 """Sets in files of many rows: JSON lines (plain, gzip, zstd) or Parquet, read from beginning to end.
 
-Where there is no published split, one row of fifty is "test". Lines are counted by reading a file once; Parquet says how
-many rows it has.
+Where there is no published split, one row of fifty is "test". Lines are counted by reading a file once; Parquet tells
+their number.
 """
 
 from __future__ import annotations
@@ -117,7 +117,10 @@ class Shards(abc.ABC):
                         if number >= stop:
                             break
                         if number >= start:
-                            yield {"id": f"{self.name}/{split}/{path.relative_to(self.folder).as_posix()}/{row}", **self.fields(value)}
+                            yield {
+                                "id": f"{self.name}/{split}/{path.relative_to(self.folder).as_posix()}/{row}",
+                                **self.fields(value),
+                            }
             at += here
 
     def _numbered(self, split: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

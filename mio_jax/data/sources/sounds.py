@@ -44,15 +44,20 @@ class Sounds(FolderSource):
         return {"id": self.id(split, key), "audio": read_audio(self.folder / file), self.field: texts}
 
     def clips(self, rows: Iterable[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
-        """(name without its ending, texts) -> those of which there is a file in clips/. MioError where there is none."""
+        """(name without its ending, texts) -> those with a file in clips/. MioError where there is none."""
         there = names_in(str(self.folder / "clips"))
         listed = list(rows)
         found = [
-            (f"clips/{name}{ending}", texts) for name, texts in listed for ending in (".wav", ".flac") if name + ending in there
+            (f"clips/{name}{ending}", texts)
+            for name, texts in listed
+            for ending in (".wav", ".flac")
+            if name + ending in there
         ]
         if listed and not found:
             name = listed[0][0]
-            raise MioError(f"{self.name}: none of the {len(listed)} clips is in {self.folder}/clips, such as {name}.wav")
+            raise MioError(
+                f"{self.name}: none of the {len(listed)} clips is in {self.folder}/clips, such as {name}.wav"
+            )
         return found
 
 

@@ -62,7 +62,7 @@ class Speech(FolderSource):
         return "test" if hash_share(words_of(text), self.name) < HELD_OUT else "train"
 
     def example(self, split: str, item: Clip) -> dict[str, Any]:
-        """id, audio (mono, at its own rate) and transcript. MioError on a clip too long, silent, unreadable, or mute."""
+        """id, audio (mono, at its own rate) and transcript. MioError on a clip too long, silent or unreadable."""
         path = self.root() / item.file
         if not words_of(item.text):
             raise MioError(f"{path} has no transcript")

@@ -5,7 +5,7 @@
 Asterisk   FOLDER/.../en_US_f_Allison/*.wav, digits/, letters/, ... wherever the package was unpacked to, and in
            FOLDER, if you have it, core-sounds-en.txt, upstream's list "name: text". The package has no transcripts;
            without the list, those that follow from the files' names are read (digits, letters, the spelling alphabet).
-Tux Paint  FOLDER/.../stamps/**/NAME.txt with its captions in many languages and NAME_desc_LANGUAGE.ogg, or NAME_desc.ogg
+Tux Paint  FOLDER/.../stamps/**/NAME.txt with captions in many languages, NAME_desc_LANGUAGE.ogg, or NAME_desc.ogg
            for English. One source a language.
 """
 
@@ -23,21 +23,83 @@ from mio_jax.data.sources.speech import Clip, Speech
 from mio_jax.errors import MioError
 
 TRANSCRIPTS = "core-sounds-en.txt"
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-    " eighteen nineteen"
-).split()
-TENS = dict(zip(range(20, 100, 10), "twenty thirty forty fifty sixty seventy eighty ninety".split(), strict=True))
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = dict(
+    zip(range(20, 100, 10), ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], strict=True)
+)
 IRREGULAR = {
-    **{"one": "first", "two": "second", "three": "third", "five": "fifth"},
-    **{"eight": "eighth", "nine": "ninth", "twelve": "twelfth"},
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
 }
-DAYS = "Sunday Monday Tuesday Wednesday Thursday Friday Saturday".split()
-MONTHS = ("January February March April May June July August September October November December").split()
-ALPHABET = (
-    "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec romeo"
-    " sierra tango uniform victor whiskey xray yankee zulu"
-).split()
+DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+ALPHABET = [
+    "alpha",
+    "bravo",
+    "charlie",
+    "delta",
+    "echo",
+    "foxtrot",
+    "golf",
+    "hotel",
+    "india",
+    "juliet",
+    "kilo",
+    "lima",
+    "mike",
+    "november",
+    "oscar",
+    "papa",
+    "quebec",
+    "romeo",
+    "sierra",
+    "tango",
+    "uniform",
+    "victor",
+    "whiskey",
+    "xray",
+    "yankee",
+    "zulu",
+]
 TIMES = {"a-m": "A.M.", "p-m": "P.M.", "oclock": "o'clock"}
 
 

@@ -2,7 +2,7 @@
 
 LibriSpeech   FOLDER/train-clean-100/19/198/19-198-0000.flac, 19-198.trans.txt, ...; train-clean-360, train-other-500,
               test-clean
-Libriheavy    FOLDER/libriheavy_cuts_small.jsonl.gz, _medium, _large, _test_clean (those that there are), and the books of
+Libriheavy    FOLDER/libriheavy_cuts_small.jsonl.gz, _medium, _large, _test_clean (what there is), and the books of
               Libri-Light where these name them: download/librilight/small/100/sea_fairies_.../01_....flac
 GigaSpeech    FOLDER/GigaSpeech.json, audio/podcast/P0000/POD0000000001.opus, ...   (needs PyAV: the extra `video`)
 Common Voice  FOLDER/train.tsv, test.tsv, clips/common_voice_en_1.mp3, ...          (a language's own folder)

@@ -1,6 +1,6 @@
 """Videos of your own with what is told in or of them, as documents in which frames and texts take turns.
 
-FOLDER/cooking.mp4, cooking.srt (or .vtt, .jsonl), ...   in any folders below: a video and a file of times and texts each
+FOLDER/cooking.mp4, cooking.srt (or .vtt, .jsonl), ...   in any folders below: each video with its times and texts
 
 A .jsonl file has a line {"start": 1.5, "end": 4.0, "text": "..."} for each text: a transcript, captions of clips, or
 both merged. Videos without such a file are left out. 2 % of the videos are "test".

@@ -27,7 +27,8 @@ def clotho(folder: Path) -> None:
 
 
 def musiccaps(folder: Path) -> None:
-    head = "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,is_audioset_eval\n"
+    head = "ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,"
+    head += "author_id,is_balanced_subset,is_audioset_eval\n"
     rows = "-0G,30,40,/m/x,['a'],A low  voice.,4,False,True\nb1,0,10,/m/x,['a'],Drums.,4,False,False\n"
     write(folder / "musiccaps-public.csv", head + rows + "gone,0,10,/m/x,['a'],Flute.,4,False,False\n")
     sound(folder / "clips/-0G.wav")

@@ -115,7 +115,7 @@ def instruct_pix2pix(folder: Path) -> None:
 
 
 MAKERS = {
-    **{name: pairs for name in ("laion_aesthetics", "laion_400m", "cc12m", "cc3m", "sbu", "laion_coco", "laion_gpt4v")},
+    **dict.fromkeys(("laion_aesthetics", "laion_400m", "cc12m", "cc3m", "sbu", "laion_coco", "laion_gpt4v"), pairs),
     **{
         maker.__name__: maker
         for maker in (

@@ -76,7 +76,13 @@ def scienceqa(folder: Path) -> None:
     problems = {}
     for number, part in (("1", "train"), ("2", "test")):
         picture(folder / part / number / "image.png", 1)
-        problems[number] = {"question": "Which state?", "choices": ["Ohio", "Utah"], "answer": 1, "hint": "", "image": "image.png"}
+        problems[number] = {
+            "question": "Which state?",
+            "choices": ["Ohio", "Utah"],
+            "answer": 1,
+            "hint": "",
+            "image": "image.png",
+        }
         problems[number] |= {"lecture": "States  are  parts.", "solution": "It is Utah." if number == "1" else ""}
     problems["3"] = {**problems["1"], "image": None}
     write(folder / "problems.json", problems)
