@@ -1,7 +1,7 @@
 """Videos for models that see frames as pictures: eight frames of each, or the frames of what is said.
 
 MSVD           FOLDER/AllVideoDescriptions.txt, YouTubeClips/-4wsuPCjDBc_5_15.avi, ...
-VideoChat2-IT  FOLDER/video/conversation/videochat2/train.json, ...; videos/videochat2/... of other sets, so
+VideoChat2-IT  FOLDER/video/conversation/videochat2/train.json, ...; videos/videochat2/...: of other sets; those
                that a part's train.json names lie in videos/ under the part's name
 HowTo100M      FOLDER/caption.json, videos/2CN8lwkIyUY.mp4, ... (or .webm)
 

@@ -110,7 +110,7 @@ def packed_sizes(spec: UnifiedIO2Spec, batch: dict[str, Any]) -> np.ndarray:
     Of a batch of the model's keys, as numpy or other arrays: valid tokens and patches, of histories the items that have
     a patch, times the latents of one.
     """
-    into, out = 0, 0
+    into, out = np.zeros(1, np.int64), np.zeros(1, np.int64)
     for name, values in batch.items():
         side, modality, what = name.split("/")
         if what != ("codes" if side == "targets" and modality != "text" else "mask"):
