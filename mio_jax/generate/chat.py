@@ -63,7 +63,9 @@ class Chat:
       forgotten: exchanges that were dropped for room (`ChatSettings.window`).
     """
 
-    def __init__(self, run: Run, engine: DecodingEngine, form: ChatFormat, settings: ChatSettings | None = None) -> None:
+    def __init__(
+        self, run: Run, engine: DecodingEngine, form: ChatFormat, settings: ChatSettings | None = None
+    ) -> None:
         if not isinstance(engine, Engine):
             raise MioError(f"recipe {run.config.recipe!r} encodes its inputs first, and cannot keep a conversation")
         self.run, self.engine, self.form, self.settings = run, engine, form, settings or ChatSettings()
