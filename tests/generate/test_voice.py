@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -92,6 +93,16 @@ def test_times() -> None:
     assert times.real_time_factor == times.ended > 0
 
 
+@pytest.fixture
+def quick_compilation() -> Iterator[None]:
+    """A model so small that compiling it is all the time a test takes."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.mark.usefixtures("quick_compilation")
 def test_a_codec_that_can_is_heard_before_its_span_closes() -> None:
     """Four layers as MIO writes them: chunks sound while the last layer comes, and are the sound of the whole."""
     seanet = SEANetSpec(n_filters=2, strides=(5, 4), dimension=6, n_residual_layers=1)
