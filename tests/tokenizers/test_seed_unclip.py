@@ -12,7 +12,7 @@ import pytest
 from mio_jax.errors import MioError
 from mio_tokenizers.image.seed.unclip import draw, load_pipeline
 
-WIDTH, EDGE = 12, 4
+WIDTH, EDGE = 16, 16
 
 
 def tiny_pipeline(folder: Path) -> Any:
@@ -71,7 +71,7 @@ def test_embeddings_are_drawn_and_drawn_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert (first[0] != first[1]).any(), "the embedding says what is drawn"
-    with pytest.raises(MioError, match=r"embeddings \[n, 12\], not from an array \(2, 3\)"):
+    with pytest.raises(MioError, match=r"embeddings \[n, 16\], not from an array \(2, 3\)"):
         draw(embeddings[:, :3], pipeline)
     with pytest.raises(MioError, match=r"holds no model_index\.json"):
         load_pipeline(tmp_path)
