@@ -362,6 +362,7 @@ class DataConfig:
     packing_window: int = 128  # window: examples that wait for their row
     packing_pool: int = 10  # pairs: examples that wait for a partner
     system_prompt: str = ""  # chat style; empty: the recipe's own
+    heard_layers: int = 0  # code layers of a prompt's sounds that the model is shown; 0: all (MIO hears speech by one)
     keep_media: tuple[str, ...] = ()  # "image", "audio", "mask": in the records too, for encoders that look at them
     raw_dir: str = "data/raw"  # published sets that you have, each in a folder of its name
     absent_sets: str = "refuse"  # a mixture's sets without records; "leave_out": train with the others, and say so
@@ -375,6 +376,7 @@ class DataConfig:
             not self.budgets or sum(self.budgets) == self.length,
             f"data.budgets {self.budgets} are {sum(self.budgets)} in all; they must make up data.length, {self.length}",
         )
+        require(self.heard_layers >= 0, f"data.heard_layers is {self.heard_layers}; it must be 0 or more")
         require(self.row_examples > 0, f"data.row_examples is {self.row_examples}; it must be positive")
         require(self.text_length > 1, f"data.text_length is {self.text_length}; it must be at least 2")
         require(0 < self.patch_share <= 1, f"data.patch_share is {self.patch_share}; it must be above 0, and 1 at most")

@@ -43,6 +43,7 @@ def get_config() -> ConfigDict:
                 records_dir="data/speech_tiny",
                 length=768,
                 system_prompt="You are MIO.",
+                heard_layers=1,
                 added=(
                     AddedSet(
                         "asterisk",

@@ -70,5 +70,10 @@ def arrange(content: Content, loose: Content, style: str) -> Content:
 
 
 def segments_of(content: Content, run: Run) -> list[Segment]:
-    """Media as the recipe shows them to its model."""
-    return [run.recipe.segment(kind, value, run.tokenizers) for kind, value in content]
+    """Media as the recipe shows them to its model; of a sound's codes [layers, frames], `data.heard_layers`."""
+    layers = run.config.data.heard_layers
+    made = []
+    for kind, value in content:
+        segment = run.recipe.segment(kind, value, run.tokenizers)
+        made.append(segment._replace(value=segment.value[:layers]) if kind == "audio" and layers else segment)
+    return made

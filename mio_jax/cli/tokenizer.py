@@ -4,9 +4,9 @@ mio tokenizer train --config configs/tokenizers/image_vq_tiny.py
 mio tokenizer eval --config configs/tokenizers/image_vq_tiny.py [--tokenizer bundled:image_vq_tiny] [--out eval.json]
 mio tokenizer export-media --config configs/tokenizers/image_vq_tiny.py --out media.npz
 mio tokenizer train --config configs/tokenizers/image_vq_tiny.py --media media.npz   # where the data sets are not
-mio tokenizer import --from weights/speechtokenizer --out runs/tokenizers/speechtokenizer.safetensors
-mio tokenizer encode --tokenizer runs/tokenizers/speechtokenizer.safetensors --audio long.wav --out codes.npy
-mio tokenizer decode --tokenizer runs/tokenizers/speechtokenizer.safetensors --codes codes.npy --out again.wav
+mio tokenizer import --from weights/speechtokenizer --out weights/speechtokenizer.safetensors
+mio tokenizer encode --tokenizer weights/speechtokenizer.safetensors --audio long.wav --out codes.npy
+mio tokenizer decode --tokenizer weights/speechtokenizer.safetensors --codes codes.npy --out again.wav
 mio tokenizer list
 """
 

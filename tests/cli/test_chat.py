@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mio_jax.cli.content import segments_of
 from mio_jax.cli.main import main
 from mio_jax.errors import MioError
 from mio_jax.generate.chat import Chat, ChatSettings, chat_format_of
@@ -20,6 +22,7 @@ from mio_jax.generate.sampling import SamplingConfig
 from mio_jax.protocols import Segment
 from mio_jax.train.run import Run, load_run
 from mio_tokenizers.audio.io import read_audio
+from mio_tokenizers.base import Audio
 from tests.cli.conftest import LENGTH
 
 DRAWN = SamplingConfig(top_p=0.9)  # as the command itself, so that both use the same compiled programs
@@ -117,6 +120,15 @@ def test_a_full_context_is_refused_or_slides(run: Run, engine: Engine) -> None:
         list(sliding.ask(text(line)))
     assert sliding.forgotten >= 2
     assert len(sliding.ids()) <= LENGTH
+
+
+def test_a_sound_is_shown_with_so_many_layers(run: Run) -> None:
+    sound = ("audio", Audio(np.sin(np.arange(8000) / 9).astype(np.float32), 16000))
+    data = dataclasses.replace(run.config.data, heard_layers=1)
+    shown = run._replace(config=run.config.replace(data=data))
+    (whole,), (first,) = segments_of([sound], run), segments_of([sound], shown)
+    assert len(whole.value) > 1
+    np.testing.assert_array_equal(first.value, whole.value[:1])
 
 
 def test_a_conversation_through_a_pipe(

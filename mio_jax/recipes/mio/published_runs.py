@@ -35,7 +35,7 @@ GPUS_OF_STAGE_3 = 8
 TEXT_ROWS = 64_000  # of Yi's vocabulary: ids from here on are MIO's new ones
 
 TOKENIZERS = TokenizersConfig(
-    text="weights/yi-6b/tokenizer.model", image="weights/seed-tokenizer-2", audio="weights/speechtokenizer"
+    text="weights/yi-6b/tokenizer.model", image="weights/seed-tokenizer-2", audio="weights/speechtokenizer.safetensors"
 )
 WEB_PICTURES = ("sbu", "cc3m_told", "laion_coco")
 SPEECH = ("libriheavy", "librispeech", "gigaspeech", "common_voice")
@@ -101,7 +101,7 @@ def stages(micro_batches: int) -> tuple[StageConfig, ...]:
 
 def data(folder: str) -> DataConfig:
     """Rows of 2,800 tokens; codes of all media, for MIO sees nothing else."""
-    return DataConfig(records_dir=folder, length=2800, filters=FILTERS, code_seen=True)
+    return DataConfig(records_dir=folder, length=2800, heard_layers=1, filters=FILTERS, code_seen=True)
 
 
 def curriculum(size: str, micro_batches: int, start_from: str = "") -> RunConfig:
@@ -128,7 +128,14 @@ def finetuning(way: str, model: ModelConfig, optim: OptimConfig) -> RunConfig:
         recipe="mio",
         model=model,
         tokenizers=TOKENIZERS,
-        data=DataConfig(records_dir="data/mio", length=2800, filters=FILTERS, code_seen=True, absent_sets="leave_out"),
+        data=DataConfig(
+            records_dir="data/mio",
+            length=2800,
+            heard_layers=1,
+            filters=FILTERS,
+            code_seen=True,
+            absent_sets="leave_out",
+        ),
         mesh=MeshConfig(data=1, fsdp=-1),
         stages=(
             StageConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import re
 import shlex
@@ -47,7 +48,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         path = Path("own") / "speech" / f"{name}.wav"
         write_wav(path, Audio(rng.normal(0, 0.1, shape).astype(np.float32), 8000 if number % 2 else 16000))
         path.with_suffix(".txt").write_text(f"the letter {name}")
-    tiny, published, prepare, train, transcribe, *rest = commands()
+    tiny, published, prepare, train, transcribe, talk = commands()
     assert tiny == ["train", "--config", "configs/mio/speech_tiny.py"]  # docs/recipes/mio_speech.md has its figures
     quick = load_config_file(ROOT / "configs" / "mio" / "speech_tiny.py", [flag[9:] for flag in TINY])
     parts = assemble(quick)
@@ -64,5 +65,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert all(np.isfinite(row["loss/text"]) and np.isfinite(row["loss/audio"]) for row in rows)
     assert main([*transcribe, "--max-new-tokens", "4"]) == 0
     assert list((tmp_path / "out" / "heard").iterdir())
-    assert all(words[0] == "chat" for words in rest)  # its own test is where it is
+    monkeypatch.setattr("sys.stdin", io.StringIO("Who is this?\n/ask speak\nthe letter b\n"))
     capsys.readouterr()
+    assert main([*talk, "--max-new-tokens", "40"]) == 0
+    assert list((tmp_path / "out" / "talk").glob("*.wav")), capsys.readouterr().out
