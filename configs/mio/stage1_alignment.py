@@ -38,7 +38,9 @@ def get_config() -> ConfigDict:
             recipe="mio",
             model=ModelConfig(preset="mio_7b", dtype="bfloat16", remat="full"),
             tokenizers=TokenizersConfig(
-                text="weights/yi-6b/tokenizer.model", image="weights/seed-tokenizer-2", audio="weights/speechtokenizer.safetensors"
+                text="weights/yi-6b/tokenizer.model",
+                image="weights/seed-tokenizer-2",
+                audio="weights/speechtokenizer.safetensors",
             ),
             data=DataConfig(records_dir="data/mio_stage1", length=2800, heard_layers=1),
             mesh=MeshConfig(data=1, fsdp=-1),
