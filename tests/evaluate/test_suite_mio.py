@@ -145,7 +145,7 @@ def test_what_is_missing_is_named_line_by_line(
     for name, words_ in {
         "vqav2": "there is no",
         "vizwiz": "there is no",
-        "seed_bench": "not as the set is published",
+        "seed_bench": "is not as published",
         "coco_caption": "pip install 'mio_jax[eval]'",
         "coco_image": "--extractor clip_image=MODULE:FUNCTION",
         "librispeech": "pip install 'mio_jax[eval]'",

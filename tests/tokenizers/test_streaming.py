@@ -57,6 +57,23 @@ def whole_codes(tokenizer: SpeechTokenizer, wave: np.ndarray) -> np.ndarray:
     return np.asarray(rvq.encode(tokenizer.books(), FEATURES(tokenizer.params(), wave[None]), SPEC.layers))[:, 0]
 
 
+def decided(tokenizer: SpeechTokenizer, wave: np.ndarray) -> np.ndarray:
+    """bool [layers, frames]: no code of this layer or one before it is a near tie, which may fall either way.
+
+    Distances are |x|^2 - 2 x e + |e|^2 in float32, so near is measured by |x|^2.
+    """
+    left = np.asarray(FEATURES(tokenizer.params(), wave[None]), np.float64)[0]
+    clear = np.ones(len(left), bool)
+    layers = []
+    tables = np.asarray(tokenizer.books().embed, np.float64)
+    for table, codes in zip(tables, whole_codes(tokenizer, wave), strict=False):
+        distances = np.sort(((left[:, None] - table) ** 2).sum(-1), axis=1)
+        clear = clear & (distances[:, 1] - distances[:, 0] > 3e-6 * (left**2).sum(-1))
+        layers.append(clear)
+        left = left - table[codes]
+    return np.stack(layers)
+
+
 def whole_sound(tokenizer: SpeechTokenizer, codes: np.ndarray) -> np.ndarray:
     features = rvq.decode(tokenizer.books(), jnp.asarray(codes)[:, None])
     return np.clip(np.asarray(SOUND(tokenizer.params(), features))[0], -1, 1)
@@ -88,7 +105,9 @@ def test_blocks_give_the_codes_of_the_whole_in_bounded_memory(tokenizer: SpeechT
 def test_sounds_of_any_length_are_encoded_as_they_are(tokenizer: SpeechTokenizer) -> None:
     waves = [noise(n, n) for n in (1, 7 * HOP + 3, 30 * HOP - 1)]
     for wave, codes in zip(waves, tokenizer.encode_batch([Audio(wave, RATE) for wave in waves]), strict=True):
-        np.testing.assert_array_equal(codes, whole_codes(tokenizer, wave), err_msg=str(len(wave)))
+        sure = decided(tokenizer, wave)
+        assert sure.mean() > 0.9
+        np.testing.assert_array_equal(codes[sure], whole_codes(tokenizer, wave)[sure], err_msg=str(len(wave)))
 
 
 @pytest.mark.parametrize(("frames", "layers"), [(4, 1), (37, 2)])

@@ -362,6 +362,8 @@ def test_media_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
 class Fake:
     """A source of two examples a split, with every kind of field."""
 
+    name = "fake"
+
     def examples(self, split: str) -> Any:
         for i in range(2):
             yield {
