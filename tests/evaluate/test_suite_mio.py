@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -26,9 +25,6 @@ from mio_tokenizers.base import Audio
 from tests.evaluate.made_mio_sets import make_mio, recognise
 
 EXTRACTORS = {"clip_image": lambda x: x.reshape(len(x), -1)[:, :5].astype(float) + 1, "recogniser": recognise}
-needs_wer = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("jiwer", "whisper_normalizer"))), reason="the extra eval"
-)
 
 
 class Dog:
@@ -72,7 +68,6 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_mio(tmp_path_factory.mktemp("mio"), videos=False)
 
 
-@needs_wer
 def test_everything_that_is_there(runner: Dog, tmp_path: Path) -> None:
     pytest.importorskip("av")
     whole = make_mio(tmp_path / "sets")
@@ -196,7 +191,6 @@ def test_a_set_that_is_damaged(runner: Dog, tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- metrics
 
 
-@needs_wer
 def test_word_error_rates_are_pooled_and_normalised() -> None:
     score = function("wer")
     assert score(["Mister Smith's TWO dogs."], ["mr. smith's 2 dogs"]) == {"wer": 0.0}
@@ -207,7 +201,6 @@ def test_word_error_rates_are_pooled_and_normalised() -> None:
         score(["um", "uh"], ["a", "b"])
 
 
-@needs_wer
 def test_a_command_as_recogniser(tmp_path: Path) -> None:
     code = "import sys, wave; f = wave.open(sys.argv[1]); print('heard', f.getnframes()); print(f.getframerate())"
     found = load_recogniser(f'{sys.executable} -c "{code}" {{file}}')
@@ -223,7 +216,6 @@ def test_a_command_as_recogniser(tmp_path: Path) -> None:
     assert load_recogniser("numpy:mean")["recogniser"] is np.mean
 
 
-@needs_wer
 def test_a_recogniser_must_give_a_text_for_each_sound() -> None:
     for wrong in (lambda sounds: ["one"], lambda sounds: [1, 2]):
         with pytest.raises(MioError, match="for 2 sounds; each must be a text"):

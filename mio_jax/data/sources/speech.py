@@ -13,6 +13,7 @@ of channels will do; clips over 15 seconds, silent ones, and those that cannot b
 
 from __future__ import annotations
 
+import abc
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,8 +48,9 @@ class Speech(FolderSource):
 
     media: ClassVar[tuple[str, ...]] = ("audio",)
 
+    @abc.abstractmethod
     def clips(self) -> Sequence[Clip]:
-        raise NotImplementedError
+        """All clips of the set."""
 
     def root(self) -> Path:
         """Where the clips' files lie."""
