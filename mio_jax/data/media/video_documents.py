@@ -67,6 +67,21 @@ def _subtitles(text: str) -> list[Told]:
     return told
 
 
+def rolled_up(subtitles: str) -> list[Told]:
+    """WebVTT whose lines roll up, as YouTube's do: a line that is shown again below another time is told once."""
+    told: list[Told] = []
+    start = end = 0.0
+    timed = False
+    for line in subtitles.splitlines():
+        head = _TIMES.search(line)
+        text = " ".join(_TAG.sub("", line).split())
+        if head:
+            start, end, timed = _seconds(head[1]), _seconds(head[2]), True
+        elif timed and text and not (told and told[-1].text == text):
+            told.append(Told(start, end, text))
+    return told
+
+
 def _seconds(written: str) -> float:
     """ "01:02:03,500" or "02:03.500" -> seconds."""
     total = 0.0

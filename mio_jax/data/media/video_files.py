@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def read_frames(path: str | Path, count: int, start: float = 0.0, end: float | N
     step = (within[-1] - within[0]) / max(len(within) - 1, 1) or 1
     wanted = within[0] + frame_times(within[-1] - within[0] + step, count)
     return video[kept[np.maximum(np.searchsorted(within, wanted + ROUNDING, side="right") - 1, 0)]]
+
+
+def frames_at(path: str | Path, seconds: Sequence[float] | np.ndarray) -> np.ndarray:
+    """The frames that are shown at these moments, uint8 [n, height, width, 3], at most 512 pixels.
+
+    Moments before the first frame give the first, those behind the last one the last. Raises MioError as `read_frames`.
+    """
+    video = open_video(path)
+    return video[np.maximum(np.searchsorted(video.times, np.asarray(seconds) + ROUNDING, side="right") - 1, 0)]
 
 
 def read_sound(path: str | Path, start: float = 0.0, end: float | None = None) -> Audio | None:

@@ -6,6 +6,8 @@ of a wording. Location tokens that are put in stand between spaces, because they
 
 from __future__ import annotations
 
+from mio_jax.recipes.unified_io2.prompt_tables_moving import MOVING
+
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     # ------------------------------------------------------------------------------------------------ whole pictures
     "text_to_image": (
@@ -368,4 +370,5 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "Answer this: {}",
         ),
     ),
+    **MOVING,
 }

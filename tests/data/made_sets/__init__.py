@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mio_jax.data.sources import FOLDER_SOURCES, folder_name
-from tests.data.made_sets import boxes, documents, media, pictures, rows, speech, transcribed, words
+from tests.data.made_sets import acting, boxes, documents, media, pictures, rows, speech, transcribed, words
 
 MAKERS: dict[str, Callable[[Path], None]] = {  # by the name of the folder, which several sets may share
+    **acting.MAKERS,
     **boxes.MAKERS,
     **documents.MAKERS,
     **media.MAKERS,

@@ -104,6 +104,24 @@ def read_robot_steps(text: str) -> Parsed[list[RobotStep]]:
     return Parsed(steps, len(re.findall(r"\d+\s*:", LOCATION.sub("", text))) - len(steps))
 
 
+def write_action(values: Any, low: Any, high: Any) -> str:
+    """An action of any robot as one location token a number, each a share of its range. MioError off the ranges."""
+    values, low, high = (np.asarray(part, np.float64) for part in (values, low, high))
+    if not (values.ndim == 1 and values.shape == low.shape == high.shape and (low < high).all()):
+        raise MioError(f"an action {list(values.shape)} needs a range, low below high, for each of its numbers")
+    shares = (values - low) / (high - low)
+    if not ((shares >= 0) & (shares <= 1)).all():  # false for NaN
+        raise MioError(f"the action {values.tolist()} is off its ranges, {low.tolist()} to {high.tolist()}")
+    return write_values(shares)
+
+
+def read_action(text: str, low: Any, high: Any) -> Parsed[np.ndarray]:
+    """float64 [n, numbers] of the actions in a text; tokens that fill no action are dropped and counted."""
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    shares, dropped = read_values(text, len(low))
+    return Parsed(shares.astype(np.float64) * (high - low) + low, dropped)
+
+
 def write_navigation(actions: Sequence[str]) -> str:
     """Plain words, with commas between the actions. MioError on one that is not in NAVIGATION."""
     unknown = [action for action in actions if action not in NAVIGATION]

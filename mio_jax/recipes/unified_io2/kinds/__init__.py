@@ -5,7 +5,7 @@ A kind knows fields, not sets: a set of one's own that yields "image" and "capti
 
 from __future__ import annotations
 
-from mio_jax.recipes.unified_io2.kinds import dense, language, pictures, regions, sounds, videos, whole
+from mio_jax.recipes.unified_io2.kinds import dense, language, pictures, regions, robots, sounds, videos, whole
 from mio_jax.recipes.unified_io2.kinds.parts import Kind
 
 KINDS: dict[str, Kind] = {
@@ -16,4 +16,5 @@ KINDS: dict[str, Kind] = {
     **dense.KINDS,
     **sounds.KINDS,
     **videos.KINDS,
+    **robots.KINDS,
 }

@@ -143,12 +143,27 @@ def heard(record: Record) -> Content:
 
 def to_hear(record: Record, rng: np.random.Generator) -> Content:
     """Codes of a sound as the answer: of a longer one a segment, for the model makes one at a time."""
+    codes = segment_codes(record)
+    return says(Segment("audio", codes[int(rng.integers(len(codes)))]))
+
+
+def segment_codes(record: Record) -> list[np.ndarray]:
+    """Codes of each segment of a record's sound. MioError on codes that do not fit its length."""
     audio, codes = sound(record), np.asarray(record["audio"])
     count = segment_count(len(audio.samples) / audio.rate, SEGMENT_SECONDS)
     if codes.shape[-1] % count:
         raise MioError(
             f"record {record.get('id')!r} has {codes.shape[-1]} codes for {count} segments of sound; prepare it again"
         )
-    size = codes.shape[-1] // count
-    at = int(rng.integers(count)) * size
-    return says(Segment("audio", codes[..., at : at + size]))
+    return np.split(codes, count, axis=-1)
+
+
+def last_sound(record: Record) -> Audio:
+    """The last segment of a sound, the one that belongs to the last frame of a video."""
+    audio = sound(record)
+    return Audio(segments_of(audio.samples, audio.rate, SEGMENT_SECONDS)[-1], audio.rate)
+
+
+def loud_end(record: Record) -> bool:
+    """Whether there is something to hear in the last segment."""
+    return bool(np.abs(last_sound(record).samples).max() >= SILENCE)

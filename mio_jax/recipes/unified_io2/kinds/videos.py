@@ -5,15 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from mio_jax.data.media.placement import fit
-from mio_jax.recipes.unified_io2.kinds.parts import Kind, drawn, field, frames, has, raw, said, shares
+from mio_jax.protocols import Segment
+from mio_jax.recipes.unified_io2.kinds.parts import (
+    Kind,
+    drawn,
+    field,
+    frames,
+    has,
+    loud_end,
+    raw,
+    said,
+    segment_codes,
+    shares,
+)
 from mio_jax.recipes.unified_io2.preprocessing import FULL
 from mio_jax.recipes.unified_io2.prompt_library import draw
 from mio_jax.recipes.unified_io2.prompts import clean
-from mio_jax.recipes.unified_io2.tasks import Content, Record, text
+from mio_jax.recipes.unified_io2.tasks import Content, Record, says, text
 from mio_tokenizers.structured.extra_ids import write_box
-from mio_tokenizers.structured.labelled import write_track
+from mio_tokenizers.structured.labelled import write_labelled_boxes, write_track
 
 Rng = np.random.Generator
+MOST_PEOPLE = 12  # of a frame: more do not fit into an answer
 
 
 def video_captioning(record: Record, rng: Rng, style: str) -> Content:
@@ -45,9 +58,39 @@ def _seen_throughout(record: Record) -> bool:
     return bool(_boxes(record)[1].all())
 
 
+def action_localization(record: Record, rng: Rng, style: str) -> Content:
+    """Everybody in the middle one of the frames, which stands as the picture, with what they do."""
+    pictures = raw(record, "frames")
+    middle = len(pictures) // 2
+    boxes, kept = _boxes(record)
+    labels = [clean(label) for label, keep in zip(field(record, "labels"), kept, strict=True) if keep]
+    order = rng.permutation(len(boxes))[:MOST_PEOPLE]
+    return [
+        text(draw("action_localization", rng)),
+        Segment("pixels_history", [*pictures[:middle], *pictures[middle + 1 :]]),
+        Segment("pixels", pictures[middle]),
+        *said(write_labelled_boxes(boxes[order], [labels[i] for i in order])),
+    ]
+
+
+def _someone(record: Record) -> bool:
+    return bool(_boxes(record)[1].any())
+
+
+def audio_from_video(record: Record, rng: Rng, style: str) -> Content:
+    """The sound that belongs to the last frame."""
+    return [
+        text(draw("audio_from_video", rng)),
+        *frames(record),
+        *says(Segment("audio", segment_codes(record)[-1])),
+    ]
+
+
 KINDS: dict[str, Kind] = {
     "video_captioning": Kind(video_captioning, "video -> caption", "image", "text", has("captions")),
     "video_tagging": Kind(video_tagging, "video -> action", "image", "text", has("label")),
     "video_qa": Kind(video_qa, "video, question -> answer", "image text", "text", has("questions")),
     "tracking": Kind(tracking, "frames, boxes -> next box", "image text", "text", _seen_throughout),
+    "action_localization": Kind(action_localization, "video -> people and what they do", "image", "text", _someone),
+    "audio_from_video": Kind(audio_from_video, "video -> sound", "image", "audio", loud_end),
 }

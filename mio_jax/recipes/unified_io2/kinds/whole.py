@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from mio_jax.protocols import Segment, Whole
-from mio_jax.recipes.unified_io2.kinds.parts import Kind, drawn, field, frames, has, heard, raw
+from mio_jax.recipes.unified_io2.kinds.parts import (
+    Kind,
+    drawn,
+    field,
+    frames,
+    has,
+    heard,
+    last_sound,
+    loud_end,
+    raw,
+    segment_codes,
+)
 from mio_jax.recipes.unified_io2.tasks import Content, Record, document, whole_image, whole_text
 
 
@@ -28,6 +39,16 @@ def video_pair(record: Record, rng: np.random.Generator, style: str) -> Content:
     return [*frames(record), whole_text(drawn(field(record, "captions"), rng))]
 
 
+def heard_video(record: Record, rng: np.random.Generator, style: str) -> Content:
+    """What is said in a video, which is seen and heard."""
+    return [*frames(record), *heard(record), whole_text(drawn(field(record, "captions"), rng))]
+
+
+def sounding_video(record: Record, rng: np.random.Generator, style: str) -> Content:
+    """The sound that belongs to the last frame, restored from what is left of it and from all that is seen."""
+    return [*frames(record), Segment("whole_audio", Whole(last_sound(record), segment_codes(record)[-1]))]
+
+
 def interleaved(record: Record, rng: np.random.Generator, style: str) -> Content:
     """Several pictures, each marked where its caption stands (specification, section 14.2)."""
     captions = field(record, "captions")
@@ -42,5 +63,7 @@ KINDS: dict[str, Kind] = {
     "seen_pair": Kind(seen_pair, "the text of a picture, denoised", "image text", "text", has("captions")),
     "sound_pair": Kind(sound_pair, "the tags of a sound, denoised", "audio text", "text", has("tags")),
     "video_pair": Kind(video_pair, "the text of a video, denoised", "image text", "text", has("captions")),
+    "heard_video": Kind(heard_video, "what is said in a video, denoised", "image audio text", "text", has("captions")),
+    "sounding_video": Kind(sounding_video, "the sound of a video, denoised", "image audio", "audio", loud_end),
     "interleaved": Kind(interleaved, "texts among pictures, denoised", "image text", "text", has("captions")),
 }
