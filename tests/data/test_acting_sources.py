@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_boxes_of_a_video_stand_on_its_frames(tmp_path: Path) -> None:
     pytest.importorskip("av")
     [zebra] = all_of("youtube_bb", tmp_path)  # the person has one box
     assert (zebra["label"], zebra["id"]) == ("zebra", "youtube_bb/train/AAB6lO-XiKE-23-0")
-    np.testing.assert_allclose(zebra["boxes"], [[6, 16, 48 * y2, 32] for y2 in (0.5, 0.6, 0.5, 0.6, 0.6)])
+    np.testing.assert_allclose(zebra["boxes"], [[6, 16, 48 * y2, 32] for y2 in (0.3, 0.4, 0.5, 0.6, 0.8)])
     # Half a second a frame, 20 of blue a frame: the seconds 0, 1, 2, 3 and 5, without the one in which it is absent.
     np.testing.assert_allclose(blues(zebra["frames"]), [0, 40, 80, 120, 200], atol=6)
     path = tmp_path / "youtube_bb/videos/AAB6lO-XiKE.mp4"
@@ -148,6 +149,14 @@ def test_plans_with_pictures_among_the_words(tmp_path: Path) -> None:
     (tmp_path / "vima/rearrange/000000/action.pkl").write_bytes(b"")
     with pytest.raises(MioError, match=r"vima: a file in .* is not as published .*action\.pkl"):
         both("vima", tmp_path)
+
+
+def test_examples_of_the_page() -> None:
+    page = Path(__file__).parents[2] / "docs/unified_io2_videos_and_robots.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})
 
 
 class Calls:

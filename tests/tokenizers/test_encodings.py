@@ -96,6 +96,20 @@ def test_camera_moves(theta: float, phi: float, radius: float) -> None:
 
 
 @quick
+@given(st.lists(st.tuples(UNIT, st.floats(-5, 4), st.floats(0.1, 9)), min_size=1, max_size=7))
+def test_actions_of_any_robot(raw: list[tuple[float, float, float]]) -> None:
+    low = [a for _, a, _ in raw]
+    high = [a + width for _, a, width in raw]
+    values = [a + share * width for share, a, width in raw]
+    clipped = np.clip(values, low, high)
+    text = actions.write_action(clipped, low, high)
+    (read,), dropped = actions.read_action(text, low, high)
+    assert dropped == 0
+    assert (np.abs(read - clipped) <= (LEVEL + 1e-6) * np.subtract(high, low)).all()
+    assert actions.read_action(f"{text} <extra_id_300>", low, high).dropped == (len(raw) > 1)
+
+
+@quick
 @given(st.lists(st.tuples(st.booleans(), UNIT, UNIT, st.floats(0, 359), UNIT, UNIT, st.floats(0, 359)), max_size=3))
 def test_robot_steps(raw: list[Any]) -> None:
     def place(x: float, y: float) -> tuple[float, float]:
@@ -205,6 +219,9 @@ def test_malformed_pieces_are_dropped_and_counted() -> None:
         (lambda: actions.write_camera(actions.CameraMove(0, 0, 0.8)), "camera radius 0.8 is outside"),
         (lambda: actions.write_robot_steps([actions.RobotStep("pick", (9, 0), 0, (0.5, 0), 0)]), "off the table"),
         (lambda: actions.write_robot_steps([actions.RobotStep("lift", (0.5, 0), 0, (0.5, 0), 0)]), "pick or push"),
+        (lambda: actions.write_action([0.2], [-0.1], [0.1]), r"\[0.2\] is off its ranges"),
+        (lambda: actions.write_action([math.nan], [-0.1], [0.1]), "off its ranges"),
+        (lambda: actions.write_action([0.2, 0.1], [-0.1], [0.1]), "needs a range"),
         (lambda: actions.write_navigation(["fly"]), "unknown navigation action 'fly'"),
         (lambda: actions.write_state([0, 0, math.nan]), "position nan is outside"),
     ],

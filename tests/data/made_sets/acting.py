@@ -44,7 +44,7 @@ def sounding(path: Path, seconds: int, rate: int = 2) -> None:
 
 def youtube_bb(folder: Path) -> None:
     for part, name in (("train", "AAB6lO-XiKE"), ("validation", "-BB")):
-        rows = [f"{name},{1000 * n},23,zebra,0,present,0.25,0.5,0.125,0.{5 + n % 2}" for n in range(6)]
+        rows = [f"{name},{1000 * n},23,zebra,0,present,0.25,0.5,0.125,0.{3 + n}" for n in range(6)]
         rows.insert(3, f"{name},2500,23,zebra,0,absent,-1.0,-1.0,-1.0,-1.0")
         rows += [f"{name},1000,0,person,1,present,0.1,0.2,0.1,0.2", "gone,1000,0,person,0,present,0.1,0.2,0.1,0.2"]
         write(folder / f"yt_bb_detection_{part}.csv", "\n".join(rows) + "\n")
