@@ -13,6 +13,7 @@ import pytest
 from mio_jax.data.media.video_documents import rolled_up
 from mio_jax.data.media.video_files import frames_at
 from mio_jax.data.sources import source
+from mio_jax.data.sources.told_videos import timed
 from mio_jax.data.sources.vima import read_pickle
 from mio_jax.errors import MioError
 from tests.data.made_sets import make
@@ -85,6 +86,19 @@ def test_what_is_seen_and_heard_ends_together(tmp_path: Path) -> None:
 def test_subtitles_that_roll_up_are_told_once() -> None:
     assert [one.text for one in rolled_up(subtitles())] == ["we ride", "a bike", "to the end of the road"]
     assert [one.start for one in rolled_up(subtitles())] == [0, 14, 28]
+
+
+def test_cleaned_transcripts_have_the_times_of_what_was_heard(tmp_path: Path) -> None:
+    np.testing.assert_allclose(timed(["A", "new", "bike,", "!"], [("a", 1.0), ("bike", 3.0)]), [1, 2, 3, 3])
+    with pytest.raises(ValueError, match="no word of the cleaned text"):
+        timed(["x"], [("y", 0.0)])
+    pytest.importorskip("av")
+    [ride] = both("yt_temporal_180m", tmp_path)
+    assert ride["id"].endswith("/WAaKRUoY6Io")
+    assert ride["parts"][::2] == [0, 1]
+    assert [len(words.split()) for words in ride["parts"][1::2]] == [24, 16]
+    # Words 1 to 35 of sixty, ten a second, are heard about second 1.8; two frames a second, 20 of blue each.
+    np.testing.assert_allclose(blues(np.stack(ride["pictures"])), [60, 180], atol=6)
 
 
 def test_narrations(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.data.made_sets.pictures import MOTION
 VIDEO = ("msrvtt", "vatex", "webvid", "ucf101", "something_something_v2", "msrvtt_qa", "msvd_qa")
 VIDEO += ("webvid_8", "msrvtt_8", "msrvtt_qa_8", "msvd", "msvd_qa_8", "videochat2_it", "howto100m", "gigaspeech")
 VIDEO += ("youtube_bb", "kinetics710", "epic_kitchens", "star", "m4_vitevqa", "ava", "ego4d")
-VIDEO += ("yt_temporal_1b", "acav100m", "hd_vila", "kinetics_sounds")
+VIDEO += ("yt_temporal_1b", "acav100m", "hd_vila", "kinetics_sounds", "yt_temporal_180m")
 
 
 def folder_of(name: str, raw_dir: Path) -> Path:

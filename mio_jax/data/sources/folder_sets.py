@@ -130,6 +130,7 @@ READERS: dict[str, str] = {
     "msvd_qa_8": "told_videos:MsvdQa8",
     "videochat2_it": "told_videos:VideoChat2",
     "howto100m": "told_videos:HowTo100M",
+    "yt_temporal_180m": "told_videos:YtTemporal180M",
     "librispeech": "transcribed:LibriSpeech",
     "libriheavy": "transcribed:Libriheavy",
     "gigaspeech": "transcribed:GigaSpeech",

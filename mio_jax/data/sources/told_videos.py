@@ -4,16 +4,22 @@ MSVD           FOLDER/AllVideoDescriptions.txt, YouTubeClips/-4wsuPCjDBc_5_15.av
 VideoChat2-IT  FOLDER/video/conversation/videochat2/train.json, ...; videos/videochat2/...: of other sets; those
                that a part's train.json names lie in videos/ under the part's name
 HowTo100M      FOLDER/caption.json, videos/2CN8lwkIyUY.mp4, ... (or .webm)
+YT-Temporal-180M  FOLDER/WAaKRUoY6Io.mp4, WAaKRUoY6Io.grover.json, ... (or in folders below): the authors' own form
 
 WebVid, MSR-VTT, MSVD-QA and MSRVTT-QA as in `videos`.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
-from mio_jax.data.media.video_files import read_frames
+import numpy as np
+
+from mio_jax.data.media.video_files import frames_at, read_frames
+from mio_jax.data.sources.base import hash_share
 from mio_jax.data.sources.files import names_in, one_space, read_json, read_lines
 from mio_jax.data.sources.folder import FolderSource
 from mio_jax.data.sources.videos import MsrVtt, MsrVttQa, MsvdQa, Videos, WebVid
@@ -130,3 +136,59 @@ class HowTo100M(FolderSource):
         parts = [part for n, (_, _, said) in enumerate(clips) for part in (n, said)]
         key = f"{file.rsplit('.', 1)[0]}-{number}"
         return {"id": self.id(split, key), "pictures": pictures, "parts": parts, "scores": []}
+
+
+WORDS = 24  # behind a picture: about as many as the publication's 31 tokens
+
+
+class YtTemporal180M(FolderSource):
+    """id, pictures, parts [number of a picture, text, ...], scores []: what is said, behind the middle of its time.
+
+    The texts are the transcripts that were cleaned by the authors' language model; their words have the times of the
+    words of speech recognition that they are matched with. Of each video eight clips in a row are a document.
+    """
+
+    name = "yt_temporal_180m"
+    licence = "the videos are YouTube's users'"
+    attribution = "YT-Temporal-180M by Zellers et al."
+    media = ("pictures",)
+
+    def items(self, split: str) -> Sequence[str]:
+        told = sorted(path for path in self.folder.rglob("*.grover.json") if _video_of(path).is_file())
+        names = [path.relative_to(self.folder).as_posix() for path in told]
+        return [name for name in names if self.kept(split, name.rsplit("/", 1)[-1])]
+
+    def example(self, split: str, item: str) -> dict[str, Any]:
+        told = read_json(self.folder / item)
+        heard = [(str(one["word"]), float(one["time"])) for one in told["subtitles"]]
+        said = " ".join(str(one["cleanasr"]) for one in told["denoised"]).split()
+        times = timed(said, heard)
+        chunks = range(0, len(said), WORDS)
+        first = int(hash_share(item, self.name) * max(len(chunks) - CLIPS + 1, 1))
+        pairs = [(times[n : n + WORDS].mean(), " ".join(said[n : n + WORDS])) for n in chunks[first : first + CLIPS]]
+        pictures = list(frames_at(_video_of(self.folder / item), [moment for moment, _ in pairs]))
+        parts = [part for n, (_, words) in enumerate(pairs) for part in (n, words)]
+        key = Path(item).name.removesuffix(".grover.json")
+        return {"id": self.id(split, key), "pictures": pictures, "parts": parts, "scores": []}
+
+
+def _video_of(told: Path) -> Path:
+    return told.with_name(told.name.removesuffix(".grover.json") + ".mp4")
+
+
+def timed(said: Sequence[str], heard: Sequence[tuple[str, float]]) -> np.ndarray:
+    """float64 [words]: when each word of a cleaned text was said, from the words that were heard and their seconds.
+
+    Words that match none lie between those that do. Raises ValueError where none matches.
+    """
+
+    def plain(word: str) -> str:
+        return "".join(letter for letter in word.lower() if letter.isalnum())
+
+    ours, theirs = [plain(word) for word in said], [plain(word) for word, _ in heard]
+    blocks = difflib.SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks()
+    pairs = [(block.a + n, heard[block.b + n][1]) for block in blocks for n in range(block.size)]
+    if not pairs:
+        raise ValueError("no word of the cleaned text is among those that were heard")
+    places, seconds = zip(*pairs, strict=True)
+    return np.interp(np.arange(len(said)), places, seconds)

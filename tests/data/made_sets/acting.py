@@ -117,6 +117,16 @@ def yt_temporal_1b(folder: Path) -> None:
     write(folder / "youtube_dump/gone/gone.v2.info.json.gz", "never fetched")
 
 
+def yt_temporal_180m(folder: Path) -> None:
+    heard = [{"word": f"word{n}" if n % 3 else "um", "time": 0.1 * n} for n in range(60)]
+    clean = [f"Word{n}," for n in range(60) if n % 3]
+    told = {"info": {"id": "WAaKRUoY6Io", "title": "A ride", "duration": 6}, "subtitles": heard}
+    told["denoised"] = [{"noisyasr": "", "cleanasr": " ".join(clean[:20])}, {"cleanasr": " ".join(clean[20:])}]
+    for name in ("some/WAaKRUoY6Io", "gone"):
+        write(folder / f"{name}.grover.json", told)
+    video(folder / "some/WAaKRUoY6Io.mp4", 12, 2)
+
+
 def acav100m(folder: Path) -> None:
     rows = "# SHARD_NAME,FILENAME,YOUTUBE_ID,SEGMENT\n"
     for name in ("qpxektwhzra_292", "gone_3"):
@@ -226,6 +236,7 @@ def vima(folder: Path) -> None:
 def makers() -> Iterator[tuple[str, Any]]:
     yield from ((maker.__name__, maker) for maker in (youtube_bb, kinetics710, epic_kitchens, star, m4_vitevqa, ava))
     yield from ((maker.__name__, maker) for maker in (yt_temporal_1b, acav100m, hd_vila, kinetics_sounds, ego4d))
+    yield from ((maker.__name__, maker) for maker in (yt_temporal_180m,))
     yield from ((maker.__name__, maker) for maker in (language_table, bridge_v2, vima))
 
 

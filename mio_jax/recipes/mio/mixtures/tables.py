@@ -39,8 +39,6 @@ LISTEN_AND_SPEAK = (("transcription", 0.5), ("speech", 0.5))  # the share of eac
 LISTEN_AND_SPEAK_3 = (("transcription_3", 0.5), ("speech", 0.5))
 DOCUMENT = (("interleaved", 1.0),)
 
-YT_TEMPORAL = "its lists of videos and subtitles are no longer published in a layout that is known here for certain"
-
 SBU = Row("sbu", "SBU Captions", BOTH, 1e6)
 CC3M = Row("cc3m_told", "Conceptual Captions 3M", BOTH, 3e6)
 LAION_COCO = Row("laion_coco", "LAION-COCO", BOTH, 600e6)
@@ -50,7 +48,7 @@ OBELICS = Row("obelics", "OBELICS", DOCUMENT, 141e6)
 MMC4 = Row("mmc4_core_ff", "MMC4-core-ff", DOCUMENT, 5.5e6)
 WEBVID = Row("webvid_8", "WebVid-10M", VIDEO, 10.7e6)
 HOWTO100M = Row("howto100m", "HowTo100M", DOCUMENT, 1.2e6)
-YT_TEMPORAL_180M = Row("yt_temporal_180m", "YT-Temporal-180M", (), 6e6, why=YT_TEMPORAL)
+YT_TEMPORAL_180M = Row("yt_temporal_180m", "YT-Temporal-180M", DOCUMENT, 6e6)
 LIBRIHEAVY = Row("libriheavy", "Libriheavy", LISTEN_AND_SPEAK, 11e6)
 
 # What of LAION-COCO is of "high quality" in stage III is not published: raise its score in data.filters for that.
