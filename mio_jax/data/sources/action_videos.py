@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -89,9 +90,9 @@ class EpicKitchens(Parts):
         for row in rows_of_table(self.folder / f"EPIC_100_{part}.csv"):
             folder = f"EPIC-KITCHENS/{row['participant_id']}/videos"
             if f"{row['video_id']}.MP4" in names_in(str(self.folder / folder)):
-                ends = (seconds(row[f"{end}_timestamp"]) for end in ("start", "stop"))
+                start, stop = seconds(row["start_timestamp"]), seconds(row["stop_timestamp"])
                 file = f"{folder}/{row['video_id']}.MP4"
-                found.append(Part(row["narration_id"], file, *ends, one_space(row["narration"])))
+                found.append(Part(row["narration_id"], file, start, stop, one_space(row["narration"])))
         return found
 
 
@@ -180,7 +181,6 @@ class Ava(FolderSource):
 @functools.lru_cache(maxsize=4)
 def _actions(path: str) -> dict[int, str]:
     """Number -> name, of entries such as label { name: "walk" label_id: 14 ... }."""
-    from pathlib import Path
 
     def entries() -> Iterator[tuple[int, str]]:
         for block in re.findall(r"\{([^{}]*)\}", Path(path).read_text(encoding="utf-8")):

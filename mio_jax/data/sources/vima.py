@@ -7,6 +7,7 @@ The pickles are read without calling anything that they name: arrays are made, a
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import re
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ class ArrayUnpickler(pickle.Unpickler):
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in _ARRAYS:
-            return getattr(np._core.multiarray, name)
+            return getattr(importlib.import_module("numpy._core.multiarray"), name)
         return _LeftOut
 
 

@@ -253,8 +253,8 @@ def test_a_mixture_says_which_folder_is_missing(tmp_path: Path) -> None:
     assert "\n" not in line
     assert f"put Alpaca in {tmp_path}/raw/alpaca, which is missing, and run mio data prepare --sets alpaca" in line
     assert "leave_out" not in line  # of nothing at all no training can be made
-    with pytest.raises(MioError, match="there is no reader of YT-Temporal-1B here yet"):
-        usable("x", [(task, 1.0) for task, _ in registry.lookup("uio2_yt_temporal_1b")], config.data)
+    with pytest.raises(MioError, match="there is no reader of FrankaKitchen here yet"):
+        usable("x", [(task, 1.0) for task, _ in registry.lookup("uio2_franka_kitchen")], config.data)
     with pytest.raises(MioError, match=r"data.absent_sets is 'ignore'; it must be one of refuse, leave_out"):
         DataConfig(absent_sets="ignore")
 
@@ -274,7 +274,7 @@ def test_training_with_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["data", "list", "--all", *words_of(config)]) == 0
     whole = capsys.readouterr().out
     assert re.search(r"uio2_alpaca_instruction +text -> text +alpaca +- +- ", whole)
-    assert re.search(r"uio2_vima +-> +vima +unreadable", whole)
+    assert re.search(r"uio2_franka_kitchen +-> +franka_kitchen +unreadable", whole)
     out = tmp_path / "shown"
     assert main(["data", "show", "uio2_coco_inpainting", "--n", "1", "--out", str(out), *words_of(config)]) == 0
     assert len(list(out.iterdir())) == 3  # the picture, what is hidden of it, and what is to be made
@@ -374,8 +374,10 @@ def test_what_is_wrong_with_a_set_of_ones_own(tmp_path: Path) -> None:
         register(added(kinds=("naming",)))
     with pytest.raises(MioError, match="has a set 'coco' of its own"):
         register(added(name="coco"))
-    register(added(name="vima", kinds=("vqa",)))  # takes the place of a set that nothing here reads
-    assert [t.name for t, _ in registry.lookup(instruction.NAME) if t.record_set == "vima"] == ["uio2_vima_vqa"]
+    register(added(name="franka_kitchen", kinds=("vqa",)))  # takes the place of a set that nothing here reads
+    assert [t.name for t, _ in registry.lookup(instruction.NAME) if t.record_set == "franka_kitchen"] == [
+        "uio2_franka_kitchen_vqa"
+    ]
     register(added(mixture="my_own"))
     assert [t.name for t, _ in registry.lookup("my_own")] == ["uio2_birds_classification"]
     register(added(mixture="uio2_all"))
