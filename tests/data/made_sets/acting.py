@@ -109,11 +109,11 @@ def subtitles() -> str:
 
 
 def yt_temporal_1b(folder: Path) -> None:
-    for name in ("-QVtAHb90Vc", "abcdefghijk"):
-        place = folder / "youtube_dump" / name
-        sounding(place / f"{name}.mp4", 35)
-        told = {"id": name, "title": "A ride", "duration": 35, "transcripts": {"en": subtitles()}}
-        (place / f"{name}.v2.info.json.gz").write_bytes(gzip.compress(json.dumps(told).encode()))
+    name = "-QVtAHb90Vc"
+    place = folder / "youtube_dump" / name
+    sounding(place / f"{name}.mp4", 35)
+    told = {"id": name, "title": "A ride", "duration": 35, "transcripts": {"en": subtitles()}}
+    (place / f"{name}.v2.info.json.gz").write_bytes(gzip.compress(json.dumps(told).encode()))
     write(folder / "youtube_dump/gone/gone.v2.info.json.gz", "never fetched")
 
 
