@@ -32,7 +32,7 @@ class VisDial(FolderSource):
         questions, answers = ([one_space(one) for one in told[name]] for name in ("questions", "answers"))
         found = []
         for one in told["dialogs"]:
-            turns = [[f"{questions[turn['question']]}?", answers[turn["answer"]]] for turn in one["dialog"]]
+            turns = [[f"{questions[turn['question']].rstrip('? ')}?", answers[turn["answer"]]] for turn in one["dialog"]]
             found.append((int(one["image_id"]), one_space(one["caption"]), turns))
         return found
 
