@@ -1,8 +1,8 @@
 """MultiGen-20M: pictures with edges, depth, poses and the like that were computed from them.
 
 FOLDER (the "dataset" folder of its bucket, unpacked):
-  json_files/aesthetics_plus_all_group_canny_all.json, ...depth_all.json, ...   one JSON a line: source, control_canny
-                                                                               (in the others control_depth, ...), prompt
+  json_files/aesthetics_plus_all_group_canny_all.json, ...depth_all.json, ...   a JSON a line: source, prompt,
+                                                               control_canny (in the others control_depth, ...)
   images/...      the pictures, under their "source"
   conditions/...  what was computed, under their "control_..."
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mio_jax.data.sources.base import hash_share
 from mio_jax.data.sources.files import one_space
@@ -59,7 +59,7 @@ class MultiGen(Shards):
     attribution = "MultiGen-20M by Qin et al., Salesforce, on LAION Aesthetics"
     media = ("image", "target")
     seen = ("image",)
-    files = {"train": FILES}
+    files: ClassVar = {"train": FILES}
 
     def _held(self, split: str, path: Path) -> int:
         test, rows = _split(path)

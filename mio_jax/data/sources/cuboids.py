@@ -1,6 +1,6 @@
 """Omni3D: things in pictures as boxes in space, of six sets in one form.
 
-FOLDER (the "datasets" folder of its tools): Omni3D/KITTI_train.json, Omni3D/KITTI_val.json, Omni3D/SUNRGBD_train.json, ...
+FOLDER (the "datasets" folder of its tools): Omni3D/KITTI_train.json, Omni3D/KITTI_val.json, Omni3D/..., ...
 and the pictures under their "file_path": KITTI_object/training/image_2/000012.png, SUNRGBD/kv1/..., ...
 
 Its page advises to fetch the pictures of the sets that one needs: those that are not there are left out.
@@ -20,8 +20,8 @@ from mio_tokenizers.image.io import read_image
 class Omni3D(FolderSource):
     """id, image, cuboids [{label, box, centre, size, rotation}, ...], camera {focal, centre, height}.
 
-    `box` [y1, x1, y2, x2] in pixels; `centre` and `size` (width, height, length) in metres and `rotation` [3, 3], in the
-    camera's frame: x to the right, y down, z forward. Of the camera, pixels; its centre is (x, y).
+    `box` [y1, x1, y2, x2] in pixels; `centre` and `size` (width, height, length) in metres and `rotation` [3, 3], in
+    the camera's frame: x to the right, y down, z forward. Of the camera, pixels; its centre is (x, y).
     """
 
     name = "omni3d"

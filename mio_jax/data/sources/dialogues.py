@@ -29,10 +29,11 @@ class VisDial(FolderSource):
 
     def items(self, split: str) -> Sequence[Any]:
         told = read_json(self.folder / f"visdial_1.0_{'train' if split == 'train' else 'val'}.json")["data"]
-        questions, answers = ([one_space(one) for one in told[name]] for name in ("questions", "answers"))
+        questions = [f"{one_space(one).rstrip('? ')}?" for one in told["questions"]]
+        answers = [one_space(one) for one in told["answers"]]
         found = []
         for one in told["dialogs"]:
-            turns = [[f"{questions[turn['question']].rstrip('? ')}?", answers[turn["answer"]]] for turn in one["dialog"]]
+            turns = [[questions[turn["question"]], answers[turn["answer"]]] for turn in one["dialog"]]
             found.append((int(one["image_id"]), one_space(one["caption"]), turns))
         return found
 

@@ -34,7 +34,7 @@ def picture_in(text: str, where: str) -> Any:
 
 
 class M3It(Shards):
-    """id, image, turns [[what is asked, what is answered]]. Sets without a validation split of their own have no test."""
+    """id, image, turns [[what is asked, what is answered]]. Sets without a validation split have no test."""
 
     name = "m3it"
     licence = "those of its sets"
@@ -47,7 +47,7 @@ class M3It(Shards):
     def _files(self, split: str) -> list[Path]:
         found = sorted(self.folder.glob(self.files[split]))
         if not found:
-            raise MioError(f"{self.name}: there is no {self.files[split]} in {self.folder}; see the layout in its reader")
+            raise MioError(f"{self.name}: there is no {self.files[split]} in {self.folder}; see its reader")
         return found
 
     def fields(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,8 @@ class BlendedMvs(FolderSource):
         project, number = item
         folder = self.folder / project
         depth = read_pfm(folder / "rendered_depth_maps" / f"{number}.pfm")
-        normals = normals_of(np.where(np.isfinite(depth), depth, 0.0), intrinsics(folder / "cams" / f"{number}_cam.txt"))
+        camera = intrinsics(folder / "cams" / f"{number}_cam.txt")
+        normals = normals_of(np.where(np.isfinite(depth), depth, 0.0), camera)
         return {
             "id": self.id(split, f"{project}/{number}"),
             "image": read_image(folder / "blended_images" / f"{number}.jpg"),

@@ -17,8 +17,8 @@ SHOWN = 5  # pictures: a history of four, and one
 
 
 class ObelicsShown(Obelics):
-    """id, image, frames uint8 [1 to 5, height, width, 3] (the image is the last, those before it precede it on the page),
-    parts [text or number of a frame, ...]: from the paragraph before the first to that behind the last.
+    """id, image, frames uint8 [1 to 5, height, width, 3] (the image is the last, and those before precede it), parts
+    [text or number of a frame, ...]: from the paragraph before the first to that behind the last.
 
     Of a page with more pictures one that depends on its addresses alone is the image.
     """

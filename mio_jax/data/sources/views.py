@@ -79,7 +79,10 @@ def _two(key: str, count: int) -> tuple[int, int]:
 
 
 class CrocoHabitat(FolderSource):
-    """id, image, frames uint8 [1, height, width, 3]: another view of the same place. Scenes are not spread over splits."""
+    """id, image, frames uint8 [1, height, width, 3]: another view of the place.
+
+    Scenes are not spread over splits.
+    """
 
     name = "croco_habitat"
     licence = "CC BY-NC-SA 4.0; the scenes under their own terms"

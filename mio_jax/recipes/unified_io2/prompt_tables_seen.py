@@ -84,27 +84,26 @@ SEEN: dict[str, tuple[str, tuple[str, ...]]] = {
             "How often was something pasted onto <image_input>? A number is enough.",
         ),
     ),
-    "cuboid": (
+    "box_3d": (
         "text",
         (
-            "Give the box in space of the {label} at {box}",
-            "Where in space is the {label} in {box} of <image_input>? Answer with a 3-D box.",
-            "There is a {label} at {box} ; tell its place, depth, size and rotation.",
-            "Lift the box {box} of the {label} to three dimensions.",
-            "3-D box of the {label} that {box} encloses in <image_input>:",
+            "Give the box in space of what {box} encloses in <image_input>",
+            "There is something at {box} ; tell its place, depth, size and rotation.",
+            "Lift the box {box} to three dimensions.",
+            "3-D box of the thing that {box} encloses in <image_input>:",
         ),
     ),
     "view_synthesis": (
         "image",
         (
-            "Move the camera by {move} and show the object of <image_input> again.",
-            "What does the thing in <image_input> look like after the camera has moved by {move} ?",
-            "Draw the object of <image_input> from another side. The way there: {move}",
-            "The camera of <image_input> goes along {move} . Make the new view.",
-            "Render <image_input> from a place that lies {move} from here.",
+            "Move the camera by {} and show the object of <image_input> again.",
+            "What does the thing in <image_input> look like after the camera has moved by {} ?",
+            "Draw the object of <image_input> from another side. The way there: {}",
+            "The camera of <image_input> goes along {} . Make the new view.",
+            "Render <image_input> from a place that lies {} from here.",
         ),
     ),
-    "camera_move": (
+    "camera_transform": (
         "text",
         (
             "How did the camera move from <image_history_1> to <image_input>?",

@@ -112,8 +112,8 @@ def open_images(folder: Path) -> None:
         rows = f"{name},xclick,/m/011k07,1,0.25,0.5,0.1,0.6,0,0,0\n{name},xclick,/m/01g317,1,0,1,0,1,0,0,1\n"
         write(folder / file, head + rows)
         said = [{"image_id": one, "caption": "In front  a tortoise. Behind it grass."} for one in (name, "gone", name)]
-        told = {"train": "train_v6_localized_narratives-00000-of-00010", "validation": "validation_localized_narratives"}
-        write_lines(folder / f"open_images_{told[part]}.jsonl", said)
+        told = {"train": "train_v6_localized_narratives-00000-of-00010"}.get(part, f"{part}_localized_narratives")
+        write_lines(folder / f"open_images_{told}.jsonl", said)
 
 
 def visual_genome(folder: Path) -> None:

@@ -115,7 +115,8 @@ def vcr(folder: Path) -> None:
         start = f"lsmdc_3015/{split}@0"
         picture(folder / f"vcr1images/{start}.jpg")
         boxes = [[4.0, 4.0, 20.0, 24.0, 0.99], [30.0, 6.0, 60.0, 36.0, 0.9], [0.0, 0.0, 9.0, 9.0, 0.8]]
-        write(folder / f"vcr1images/{start}.json", {"boxes": boxes, "segms": [], "names": [], "width": 52, "height": 40})
+        told = {"boxes": boxes, "segms": [], "names": [], "width": 52, "height": 40}
+        write(folder / f"vcr1images/{start}.json", told)
         one = {"img_fn": f"{start}.jpg", "metadata_fn": f"{start}.json", "objects": ["person", "person", "car"]}
         one |= {"question": ["Does", [1], "feel", "well", "?"], "answer_label": 1, "rationale_label": 0}
         one |= {"answer_choices": [["Yes", "."], ["No", ",", [0, 1], "do", "n't", "."]], "annot_id": f"{split}-0"}
@@ -137,8 +138,9 @@ PICTURE = base64.b64encode(picture_bytes(3)).decode()
 
 def m3it(folder: Path) -> None:
     for part in ("train", "validation"):
-        columns = {"instruction": ["Look  at it."] * 2, "inputs": ["What is it?", ""], "outputs": ["A dog.\n", "Two dogs."]}
-        write_parquet(folder / f"okvqa/{part}/0000.parquet", {**columns, "image_base64_str": [[PICTURE]] * 2})
+        columns = {"instruction": ["Look  at it."] * 2, "inputs": ["What is it?", ""]}
+        columns |= {"outputs": ["A dog.\n", "Two dogs."], "image_base64_str": [[PICTURE]] * 2}
+        write_parquet(folder / f"okvqa/{part}/0000.parquet", columns)
 
 
 def mimic_it(folder: Path) -> None:

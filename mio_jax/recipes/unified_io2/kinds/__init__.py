@@ -5,7 +5,17 @@ A kind knows fields, not sets: a set of one's own that yields "image" and "capti
 
 from __future__ import annotations
 
-from mio_jax.recipes.unified_io2.kinds import dense, dialogues, language, pictures, regions, sounds, space, videos, whole
+from mio_jax.recipes.unified_io2.kinds import (
+    dense,
+    dialogues,
+    language,
+    pictures,
+    regions,
+    sounds,
+    space,
+    videos,
+    whole,
+)
 from mio_jax.recipes.unified_io2.kinds.parts import Kind
 
 KINDS: dict[str, Kind] = {

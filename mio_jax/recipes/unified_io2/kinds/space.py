@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from mio_jax.errors import MioError
 from mio_jax.protocols import Segment
 from mio_jax.recipes.unified_io2.kinds.parts import Kind, drawn, field, frames, has, raw, said, shown, written
 from mio_jax.recipes.unified_io2.prompt_library import draw
-from mio_jax.recipes.unified_io2.prompts import clean
 from mio_jax.recipes.unified_io2.tasks import Content, Record, says, text, whole_image
 from mio_tokenizers.structured.actions import CameraMove, write_camera
 from mio_tokenizers.structured.cuboid import Camera, Cuboid, write_cuboid
@@ -20,8 +17,8 @@ HIDDEN = 0.8  # of a picture that is completed after another view
 CELLS = 16  # along each edge: parts of the picture that are hidden or shown as a whole
 
 
-def _writable(record: Record) -> list[tuple[str, list[float], str]]:
-    """(name, box in pixels, its twelve tokens) of the cuboids that can be written and lie in the picture."""
+def _writable(record: Record) -> list[tuple[list[float], str]]:
+    """(box in pixels, twelve tokens) of the cuboids that can be written and lie in the picture."""
     told = field(record, "camera")
     camera = Camera(told["focal"], tuple(told["centre"]), told["height"])
     found = []
@@ -29,16 +26,16 @@ def _writable(record: Record) -> list[tuple[str, list[float], str]]:
         cuboid = Cuboid(*(np.asarray(one[part]) for part in ("centre", "size", "rotation")))
         try:
             written(record, one["box"])
-            found.append((one["label"], one["box"], write_cuboid(cuboid, one["box"], camera)))
+            found.append((one["box"], write_cuboid(cuboid, one["box"], camera)))
         except MioError:  # too far or too large for its range, or beyond the picture: it is not asked for
             continue
     return found
 
 
-def cuboid(record: Record, rng: Rng, style: str) -> Content:
+def box_3d(record: Record, rng: Rng, style: str) -> Content:
     """A box in the picture is given, the box in space is asked for."""
-    label, box, tokens = drawn(_writable(record), rng)
-    asked = draw("cuboid", rng, label=clean(label), box=written(record, box))
+    box, tokens = drawn(_writable(record), rng)
+    asked = draw("box_3d", rng, box=written(record, box))
     return [text(asked), shown(record), *said(tokens)]
 
 
@@ -56,12 +53,12 @@ def _move(record: Record) -> str:
 
 def view_synthesis(record: Record, rng: Rng, style: str) -> Content:
     """The thing in the picture, seen after a move of the camera."""
-    asked = draw("view_synthesis", rng, move=_move(record))
+    asked = draw("view_synthesis", rng, _move(record))
     return [text(asked), _first(record), *says(Segment("image", record["target"]))]
 
 
-def camera_move(record: Record, rng: Rng, style: str) -> Content:
-    return [text(draw("camera_move", rng)), *frames(record), *said(_move(record))]
+def camera_transform(record: Record, rng: Rng, style: str) -> Content:
+    return [text(draw("camera_transform", rng)), *frames(record), *said(_move(record))]
 
 
 def _moved(record: Record) -> bool:
@@ -106,9 +103,9 @@ def hidden_cells(height: int, width: int, rng: Rng) -> np.ndarray:
 
 
 KINDS: dict[str, Kind] = {
-    "cuboid": Kind(cuboid, "picture, box, name -> box in space", "image text", "text", _some_cuboid),
+    "box_3d": Kind(box_3d, "picture, box -> box in space", "image text", "text", _some_cuboid),
     "view_synthesis": Kind(view_synthesis, "picture, move of the camera -> picture", "image text", "image", _moved),
-    "camera_move": Kind(camera_move, "two pictures -> move of the camera", "image", "text", _moved),
+    "camera_transform": Kind(camera_transform, "two pictures -> move of the camera", "image", "text", _moved),
     "pair_of_views": Kind(pair_of_views, "a view after another, denoised", "image", "image"),
     "view_completion": Kind(view_completion, "part of a view, another view -> picture", "image", "image"),
 }

@@ -152,7 +152,7 @@ _ROWS: tuple[Row, ...] = (
         Row(n, title, "referring_expression", ("refexp", "box_to_expression"), 0.0, size)
         for n, title, size in REFERRING
     ),
-    Row("omni3d", "Omni3D", "boxes_3d", ("cuboid",), 0.0, 234e3),
+    Row("omni3d", "Omni3D", "boxes_3d", ("box_3d",), 0.0, 234e3),
     Row("coco_text", "COCO-Text", "text_detection", ("text_detection",), 0.0, 43e3),
     Row("coco_keypoints", "COCO keypoints", "keypoints", ("keypoints",), 0.0, 150e3),
     Row("coco_class_masks", "COCO", "semantic_segmentation", ("segmentation_class",), 0.0, 118e3),
