@@ -15,9 +15,9 @@ def multigen(folder: Path) -> None:
     for kind in ("canny", "depth"):
         rows = []
         for number in range(3):
-            picture(folder / f"images/group_0_0/{number}.jpg", number)
+            picture(folder / f"images/group_0_0/{number}.png", number)
             picture(folder / f"conditions/group_0_{kind}/{number}.png", 90 + number)
-            told = {"source": f"./group_0_0/{number}.jpg", f"control_{kind}": f"group_0_{kind}/{number}.png"}
+            told = {"source": f"./group_0_0/{number}.png", f"control_{kind}": f"group_0_{kind}/{number}.png"}
             rows.append({**told, "prompt": f"A  Dog, {number}"})
         write_lines(folder / f"json_files/aesthetics_plus_all_group_{kind}_all.json", rows)
 
