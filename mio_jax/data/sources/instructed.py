@@ -78,7 +78,7 @@ class MimicIt(Shards):
     """id, image, turns [[what is asked, what is answered], ...]: what is asked of a picture, as far as WORDS reach."""
 
     name = "mimic_it"
-    licence = "MIT; the pictures those of their sets"
+    licence = "see the set's own page; the pictures those of their sets"
     attribution = "MIMIC-IT by Li et al., NTU"
     media = ("image",)
     seen = ("image",)

@@ -85,7 +85,7 @@ class CrocoHabitat(FolderSource):
     """
 
     name = "croco_habitat"
-    licence = "CC BY-NC-SA 4.0; the scenes under their own terms"
+    licence = "see the set's own page; the scenes under their own terms"
     attribution = "CroCo by Weinzaepfel et al., Naver, rendered with Habitat-Sim"
     media = ("image", "frames")
     seen = ("frames",)
