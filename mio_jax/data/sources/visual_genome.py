@@ -31,7 +31,7 @@ class VisualGenome(FolderSource):
     folder_name = "visual_genome"
     licence = "CC BY 4.0"
     attribution = "Visual Genome by Krishna et al."
-    seen = ("image",)
+    seen: ClassVar[tuple[str, ...]] = ("image",)
     told: ClassVar[str]  # the file
 
     @abc.abstractmethod

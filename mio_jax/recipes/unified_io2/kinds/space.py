@@ -82,7 +82,8 @@ def pair_of_views(record: Record, rng: Rng, style: str) -> Content:
 
 def view_completion(record: Record, rng: Rng, style: str) -> Content:
     """Most of the picture is hidden and to be made, after another view of the place."""
-    hidden = hidden_cells(*raw(record, "image").shape[:2], rng)
+    height, width = raw(record, "image").shape[:2]
+    hidden = hidden_cells(height, width, rng)
     return [
         text(draw("view_completion", rng)),
         _other_view(record),
