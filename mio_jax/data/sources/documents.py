@@ -33,7 +33,7 @@ class Documents(Shards):
     `scores` are those that the set itself has for how well a picture fits its text; empty where it has none.
     """
 
-    media = ("pictures",)
+    media: ClassVar[tuple[str, ...]] = ("pictures",)
 
     def found(self, name: str) -> np.ndarray | None:
         """The picture of this name in images/, None where it is not there."""

@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
 from mio_jax.data.sources.base import require_split
 from mio_jax.data.sources.choices import one_size
 from mio_jax.data.sources.files import one_space, published, read_json
-from mio_jax.data.sources.pictures import picture_of
+from mio_jax.data.sources.pictures import picture_of, small
 from mio_jax.errors import MioError
 
 TEST_EVERY = 50
@@ -166,10 +164,9 @@ class Cc12MInterleaved(PairShards):
     media = ("frames",)
     seen = ("frames",)
     group = 4
-    largest: ClassVar[int] = 256  # pixels of a history's picture
 
     def example(self, split: str, tar: Path, pairs: list[Pair]) -> dict[str, Any]:
-        pictures = [_small(picture_of(picture, f"{key} in {tar}"), self.largest) for key, picture, _, _ in pairs]
+        pictures = [small(picture_of(picture, f"{key} in {tar}")) for key, picture, _, _ in pairs]
         return {
             "id": f"{self.name}/{split}/{tar.stem}/{pairs[0].key}",
             "frames": one_size(pictures),
@@ -181,14 +178,3 @@ class Cc3MInterleaved(Cc12MInterleaved):
     name = "cc3m_interleaved"
     folder_name = "cc3m"
     attribution = Cc3M.attribution
-
-
-def _small(picture: np.ndarray, largest: int) -> np.ndarray:
-    from PIL import Image
-
-    height, width = picture.shape[:2]
-    if max(height, width) <= largest:
-        return picture
-    share = largest / max(height, width)
-    size = (max(round(width * share), 1), max(round(height * share), 1))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))

@@ -11,6 +11,8 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_tokenizers.image.io import read_image
 
+LARGEST_IN_HISTORY = 256  # pixels: what a model sees of a picture in a history
+
 
 def picture_of(data: bytes, where: str) -> np.ndarray:
     """The uint8 [height, width, 3] picture in the bytes of a file. Raises MioError naming `where` they come from."""
@@ -18,6 +20,18 @@ def picture_of(data: bytes, where: str) -> np.ndarray:
         return read_image(io.BytesIO(data))  # type: ignore[arg-type]
     except MioError as error:
         raise MioError(f"{where} holds {len(data)} bytes that are no whole picture") from error
+
+
+def small(picture: np.ndarray, largest: int = LARGEST_IN_HISTORY) -> np.ndarray:
+    """The uint8 picture scaled down so that its longer edge has at most so many pixels."""
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    if max(height, width) <= largest:
+        return picture
+    share = largest / max(height, width)
+    size = (max(round(width * share), 1), max(round(height * share), 1))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
 
 
 def in_square(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ GQA       FOLDER/train_balanced_questions.json, val_balanced_questions.json, ima
 TallyQA   FOLDER/train.json, test.json, train2014/, val2014/, VG_100K/, VG_100K_2/
 TextVQA   FOLDER/TextVQA_0.5.1_train.json, TextVQA_0.5.1_val.json, train_images/
 VizWiz    FOLDER/Annotations/train.json, val.json, train/, val/
+ST-VQA    FOLDER/train_task_3.json, train/coco-text/COCO_train2014_000000478319.jpg ...
 OCR-VQA   FOLDER/dataset.json, images/0061007161.jpg ...
 CLEVR     FOLDER/questions/CLEVR_train_questions.json, CLEVR_val_questions.json, images/train/, images/val/
 
@@ -123,6 +124,20 @@ class VizWiz(Questions):
         part = self.parts[split]
         for one in read_json(self.folder / f"Annotations/{part}.json"):
             yield f"{part}/{one['image']}", one["question"], most_common([a["answer"] for a in one["answers"]])
+
+
+class StVqa(Questions):
+    """Questions whose answers stand written in the picture. Its test set has no answers: 2 % of "train" are "test"."""
+
+    name = "stvqa"
+    licence = "see the set's own page; the pictures are those of their sets"
+    attribution = "ST-VQA by Biten et al., rrc.cvc.uab.es"
+
+    def asked(self, split: str) -> Iterator[Asked]:
+        for one in read_json(self.folder / "train_task_3.json")["data"]:
+            file = f"train/{one['dataset']}/{one['file_name']}"
+            if self.kept(split, file):
+                yield file, one["question"], most_common(one["answers"])
 
 
 class OcrVqa(Questions):

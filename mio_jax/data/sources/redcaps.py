@@ -8,10 +8,12 @@ Pictures vanish: those that are not in their folder are left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+from mio_jax.data.sources.choices import one_size
 from mio_jax.data.sources.files import names_in, one_space, read_json
 from mio_jax.data.sources.folder import FolderSource
+from mio_jax.data.sources.pictures import small
 from mio_tokenizers.image.io import read_image
 
 
@@ -38,3 +40,22 @@ class RedCaps(FolderSource):
         file, text = item
         key = file.rsplit("/", 1)[-1].removesuffix(".jpg")
         return {"id": self.id(split, key), "image": read_image(self.folder / file), "captions": [text]}
+
+
+class RedCapsInterleaved(RedCaps):
+    """id, frames uint8 [pictures, height, width, 3] padded to one size, captions [a text for each]."""
+
+    name = "redcaps_interleaved"
+    folder_name = "redcaps"
+    media = ("frames",)
+    seen = ("frames",)
+    group: ClassVar[int] = 4
+
+    def items(self, split: str) -> Sequence[Any]:
+        found = RedCaps(self.folder).items(split)
+        return [found[n : n + self.group] for n in range(0, len(found) - self.group + 1, self.group)]
+
+    def example(self, split: str, item: Any) -> dict[str, Any]:
+        key = item[0][0].rsplit("/", 1)[-1].removesuffix(".jpg")
+        pictures = [small(read_image(self.folder / file)) for file, _ in item]
+        return {"id": self.id(split, key), "frames": one_size(pictures), "captions": [text for _, text in item]}

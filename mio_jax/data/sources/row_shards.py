@@ -99,10 +99,14 @@ class Shards(abc.ABC):
         held = range(TEST_EVERY - 1, rows, TEST_EVERY)
         return held if split == "test" else range(rows - len(held))  # the training texts counted without the others
 
+    def _held(self, split: str, path: Path) -> int:
+        """How many rows of a file belong to a split: as many as `_numbered` yields."""
+        return len(self._mine(split, _rows(path)))
+
     def count(self, split: str) -> int:
         require_split(self, split)
         with published(self.name, self.folder):
-            return sum(len(self._mine(split, _rows(path))) for path in self._files(split))
+            return sum(self._held(split, path) for path in self._files(split))
 
     def examples(self, split: str, start: int = 0, stop: int | None = None) -> Iterator[dict[str, Any]]:
         """Raises MioError on files that are absent, damaged or of another layout."""
@@ -110,7 +114,7 @@ class Shards(abc.ABC):
         stop = self.count(split) if stop is None else stop
         at = 0
         for path in self._files(split):
-            here = len(self._mine(split, _rows(path)))
+            here = self._held(split, path)
             if at + here > start and at < stop:
                 with published(self.name, self.folder):
                     for number, (row, value) in enumerate(self._numbered(split, path), at):

@@ -1,9 +1,9 @@
-"""Visual Genome: questions, phrases about regions, named objects, and how objects relate.
+"""Visual Genome: questions, phrases about regions, named objects, how objects relate, and captions made of phrases.
 
 FOLDER/question_answers.json, region_descriptions.json, objects.json, relationships.json
 FOLDER/VG_100K/2370799.jpg ...  VG_100K_2/...
 
-It is published without a split: 2 % of the pictures are "test" here, the same ones in all four.
+It is published without a split: 2 % of the pictures are "test" here, the same ones in all five.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def name_of(entry: dict[str, Any]) -> str:
 
 
 class VisualGenome(FolderSource):
-    """What the four sets share."""
+    """What the five sets share."""
 
     folder_name = "visual_genome"
     licence = "CC BY 4.0"
     attribution = "Visual Genome by Krishna et al."
-    seen = ("image",)
+    seen: ClassVar[tuple[str, ...]] = ("image",)
     told: ClassVar[str]  # the file
 
     @abc.abstractmethod
@@ -88,6 +88,24 @@ class VisualGenomeRegions(VisualGenome):
             "boxes": [within(box, height, width) for box in boxes],
             "labels": [one_space(r["phrase"]) for r in regions],
         }
+
+
+class VisualGenomePictures(VisualGenomeRegions):
+    """captions [one text]: the phrases of the largest regions, by which pictures are made.
+
+    The set has no captions of whole pictures, and how the publication made them is not told.
+    """
+
+    name = "visual_genome"
+    seen = ()
+    phrases: ClassVar[int] = 5
+
+    def fields(self, entry: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+        told = super().fields(entry, height, width)
+        areas = [(y2 - y1) * (x2 - x1) for y1, x1, y2, x2 in told["boxes"]]
+        ordered = sorted(zip(areas, told["labels"], strict=True), key=lambda one: -one[0])
+        phrases = dict.fromkeys(phrase.rstrip(".").lower() for _, phrase in ordered)
+        return {"captions": [", ".join(list(phrases)[: self.phrases])]}
 
 
 class VisualGenomeObjects(VisualGenome):

@@ -7,8 +7,10 @@ of a wording. Location tokens that are put in stand between spaces, because they
 from __future__ import annotations
 
 from mio_jax.recipes.unified_io2.prompt_tables_moving import MOVING
+from mio_jax.recipes.unified_io2.prompt_tables_seen import SEEN
 
 TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    **SEEN,
     # ------------------------------------------------------------------------------------------------ whole pictures
     "text_to_image": (
         "image",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mio_jax.data.sources import FOLDER_SOURCES, folder_name
-from tests.data.made_sets import acting, boxes, documents, media, pictures, rows, speech, transcribed, words
+from tests.data.made_sets import acting, boxes, documents, media, pictures, rows, seen, speech, transcribed, words
 
 MAKERS: dict[str, Callable[[Path], None]] = {  # by the name of the folder, which several sets may share
     **acting.MAKERS,
@@ -15,6 +15,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {  # by the name of the folder, whic
     **media.MAKERS,
     **pictures.MAKERS,
     **rows.MAKERS,
+    **seen.MAKERS,
     **speech.MAKERS,
     **transcribed.MAKERS,
     **words.MAKERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-from tests.data.made_sets.files import picture, write
+from tests.data.made_sets.files import picture, write, write_lines
 
 COARSE = [[4.0, 4.0, 20.0, 4.0, 20.0, 24.0, 4.0, 24.0]]  # a box of x 4..20, y 4..24
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 64, "name": "potted_plant"}]
@@ -111,6 +111,9 @@ def open_images(folder: Path) -> None:
         picture(folder / part / f"{name}.jpg", 3)
         rows = f"{name},xclick,/m/011k07,1,0.25,0.5,0.1,0.6,0,0,0\n{name},xclick,/m/01g317,1,0,1,0,1,0,0,1\n"
         write(folder / file, head + rows)
+        said = [{"image_id": one, "caption": "In front  a tortoise. Behind it grass."} for one in (name, "gone", name)]
+        told = {"train": "train_v6_localized_narratives-00000-of-00010"}.get(part, f"{part}_localized_narratives")
+        write_lines(folder / f"open_images_{told}.jsonl", said)
 
 
 def visual_genome(folder: Path) -> None:

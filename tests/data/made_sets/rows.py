@@ -27,10 +27,10 @@ def pairs(folder: Path) -> None:
 
 def redcaps(folder: Path) -> None:
     told = []
-    for number in range(3):
+    for number in range(19):
         told.append({"image_id": f"x{number}", "subreddit": "Birding", "caption": f"my  bird {number}"})
-    picture(folder / "images/birding/x0.jpg")
-    picture(folder / "images/birding/x1.jpg")
+        if number != 2:  # that one vanished
+            picture(folder / f"images/birding/x{number}.jpg", number)
     write(folder / "annotations/birding_2019.json", {"info": {}, "annotations": told})
 
 

@@ -130,7 +130,7 @@ def test_a_record_becomes_an_example(name: str, kind: str, raw_dir: Path) -> Non
 
 ANSWER_IN_PROMPT = {  # what is chosen from, what is marked, and a measure that a word may tell
     *("vqa_choices", "true_or_false", "pair_true_or_false", "instruction", "image_instruction", "language"),
-    *("detection_of_classes", "localization", "box_relation"),
+    *("detection_of_classes", "localization", "box_relation", "grounded_choices", "grounded_reasons", "visual_dialog"),
 }
 
 

@@ -142,6 +142,7 @@ def test_wordings(kind: str) -> None:
 def test_kinds_have_wordings() -> None:
     unprompted = {"language", "document", "pair", "seen_pair", "sound_pair", "video_pair", "interleaved"}
     unprompted |= {"heard_video", "sounding_video"}
+    unprompted |= {"interleaved_document", "pair_of_views"}
     assert set(KINDS) - unprompted <= set(TABLES)
     with pytest.raises(MioError, match="no wordings of 'dance'"):
         draw("dance", np.random.default_rng(0))

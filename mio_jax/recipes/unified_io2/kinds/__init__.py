@@ -5,7 +5,18 @@ A kind knows fields, not sets: a set of one's own that yields "image" and "capti
 
 from __future__ import annotations
 
-from mio_jax.recipes.unified_io2.kinds import dense, language, pictures, regions, robots, sounds, videos, whole
+from mio_jax.recipes.unified_io2.kinds import (
+    dense,
+    dialogues,
+    language,
+    pictures,
+    regions,
+    robots,
+    sounds,
+    space,
+    videos,
+    whole,
+)
 from mio_jax.recipes.unified_io2.kinds.parts import Kind
 
 KINDS: dict[str, Kind] = {
@@ -14,6 +25,8 @@ KINDS: dict[str, Kind] = {
     **pictures.KINDS,
     **regions.KINDS,
     **dense.KINDS,
+    **dialogues.KINDS,
+    **space.KINDS,
     **sounds.KINDS,
     **videos.KINDS,
     **robots.KINDS,

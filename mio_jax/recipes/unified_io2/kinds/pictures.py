@@ -43,6 +43,13 @@ def image_editing(record: Record, rng: Rng, style: str) -> Content:
     ]
 
 
+def condition_to_image(record: Record, rng: Rng, style: str) -> Content:
+    """A picture after what was computed of it, edges say, and its caption."""
+    caption = clean(field(record, "captions")[0])
+    asked = draw("condition_to_image", rng, condition=record["condition"], caption=caption)
+    return [text(asked), shown(record), *says(Segment("image", record["target"]))]
+
+
 def vqa(record: Record, rng: Rng, style: str) -> Content:
     question, answer = drawn(field(record, "questions"), rng)
     return [text(draw("vqa", rng, clean(question))), shown(record), *said(clean(answer))]
@@ -77,6 +84,10 @@ def image_instruction(record: Record, rng: Rng, style: str) -> Content:
     return [text(draw("image_instruction", rng, f"{before} {asked}".strip())), shown(record), *said(answer)]
 
 
+def _captioned_condition(record: Record) -> bool:
+    return has("condition", "captions")(record) and all(field(record, "captions"))
+
+
 KINDS: dict[str, Kind] = {
     "image_captioning": Kind(image_captioning, "picture -> caption", "image", "text", has("captions")),
     "noisy_captioning": Kind(noisy_captioning, "picture -> text of the web", "image", "text", has("captions")),
@@ -85,6 +96,9 @@ KINDS: dict[str, Kind] = {
     ),
     "text_to_image": Kind(text_to_image, "caption -> picture", "text", "image", has("captions")),
     "image_editing": Kind(image_editing, "picture, wish -> changed picture", "image text", "image", has("instruction")),
+    "condition_to_image": Kind(
+        condition_to_image, "edges or the like, caption -> picture", "image text", "image", _captioned_condition
+    ),
     "vqa": Kind(vqa, "picture, question -> answer", "image text", "text", has("questions")),
     "vqa_choices": Kind(
         vqa_choices, "picture, question, choices -> answer", "image text", "text", has("choices", "answer")

@@ -78,6 +78,15 @@ def text_detection(record: Record, rng: Rng, style: str) -> Content:
     return [text(draw("text_detection", rng)), shown(record), *said(_listed(boxes, words, rng))]
 
 
+def patch_detection(record: Record, rng: Rng, style: str) -> Content:
+    boxes, labels = _objects(record)
+    return [text(draw("patch_detection", rng)), shown(record), *said(_listed(boxes, labels, rng))]
+
+
+def patch_counting(record: Record, rng: Rng, style: str) -> Content:
+    return [text(draw("patch_counting", rng)), shown(record), *said(record["count"])]
+
+
 def box_classification(record: Record, rng: Rng, style: str) -> Content:
     boxes, labels = _objects(record)
     at = int(rng.integers(len(boxes)))
@@ -191,6 +200,8 @@ KINDS: dict[str, Kind] = {
     ),
     "localization": Kind(localization, "picture, class -> boxes", "image text", "text", has_box),
     "text_detection": Kind(text_detection, "picture -> boxes with words", "image", "text", has_box),
+    "patch_detection": Kind(patch_detection, "picture -> boxes of pasted pieces", "image", "text", has_box),
+    "patch_counting": Kind(patch_counting, "picture -> number of pasted pieces", "image", "text", has("count")),
     "box_classification": Kind(box_classification, "picture, box -> name", "image text", "text", has_box),
     "region_captioning": Kind(region_captioning, "picture, box -> phrase", "image text", "text", has_box),
     "refexp": Kind(refexp, "picture, expression -> box", "image text", "text", _expressed),

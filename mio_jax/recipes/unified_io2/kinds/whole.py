@@ -57,6 +57,19 @@ def interleaved(record: Record, rng: np.random.Generator, style: str) -> Content
     return [*frames(record), whole_text(said)]
 
 
+def interleaved_document(record: Record, rng: np.random.Generator, style: str) -> Content:
+    """Text and up to five pictures of a page, each marked where it stands; the last may be made (section 14.2)."""
+    shown = raw(record, "frames")
+    last = len(shown) - 1
+    said = " ".join(_mark(part, last) if isinstance(part, int) else part for part in field(record, "parts"))
+    history = [Segment("pixels_history", list(shown[:-1]))] if last else []
+    return [*history, whole_image(record), whole_text(said)]
+
+
+def _mark(number: int, last: int) -> str:
+    return "<image_input>" if number == last else f"<image_history_{number + 1}>"
+
+
 KINDS: dict[str, Kind] = {
     "document": Kind(document, "a text, denoised", "text", "text", has("text")),
     "pair": Kind(pair, "picture and text, denoised", "image text", "image text", has("captions")),
@@ -66,4 +79,7 @@ KINDS: dict[str, Kind] = {
     "heard_video": Kind(heard_video, "what is said in a video, denoised", "image audio text", "text", has("captions")),
     "sounding_video": Kind(sounding_video, "the sound of a video, denoised", "image audio", "audio", loud_end),
     "interleaved": Kind(interleaved, "texts among pictures, denoised", "image text", "text", has("captions")),
+    "interleaved_document": Kind(
+        interleaved_document, "a page with pictures, denoised", "image text", "image text", has("parts")
+    ),
 }

@@ -20,6 +20,7 @@ GROUPS: dict[str, float] = {  # per cent, as published: rounded, so that the row
 }
 
 PAIR = ("pair",)
+PATCHES = ("patch_detection", "patch_counting")
 
 ROWS: tuple[Row, ...] = (
     Row("mc4", "mC4", "text", ("document",), 11.7, 5.0e9),
@@ -42,15 +43,15 @@ ROWS: tuple[Row, ...] = (
     Row("audioset", "AudioSet", "video", ("sound_pair",), 2.75, 1.7e6),
     Row("webvid", "WebVid", "video", ("video_pair",), 1.23, 9.2e6),
     Row("ego4d", "Ego4D", "video", ("video_pair",), 0.55, 0.7e6),
-    Row("obelics", "OBELICS", "interleaved", (), 8.00, 131e6),
+    Row("obelics_shown", "OBELICS", "interleaved", ("interleaved_document",), 8.00, 131e6),
     Row("cc12m_interleaved", "interleaved from CC12M", "interleaved", ("interleaved",), 0.35, 11e6),
     Row("cc3m_interleaved", "interleaved from CC3M", "interleaved", ("interleaved",), 0.21, 3e6),
     Row("redcaps_interleaved", "interleaved from RedCaps", "interleaved", ("interleaved",), 0.14, 12e6),
-    Row("croco_habitat", "CroCo-Habitat", "multi_view", (), 0.33, 2.6e6),
-    Row("objaverse", "Objaverse", "multi_view", (), 0.33, 0.8e6),
+    Row("croco_habitat", "CroCo-Habitat", "multi_view", ("pair_of_views",), 0.33, 2.6e6),
+    Row("objaverse", "Objaverse", "multi_view", ("view_synthesis", "camera_transform"), 0.33, 0.8e6),
     Row("procthor", "ProcTHOR", "trajectories", (), 0.17, 0.7e6),
     Row("habitat", "Habitat", "trajectories", (), 0.17, 0.6e6),
     Row("sam", "SA-1B", "synthetic", ("box_to_mask",), 0.50, 1.1e6),
-    Row("laion_patches", "patches of LAION Aesthetics", "synthetic", (), 0.45, 491e6),
-    Row("redcaps_patches", "patches of RedCaps", "synthetic", (), 0.05, 12e6),
+    Row("laion_patches", "patches of LAION Aesthetics", "synthetic", PATCHES, 0.45, 491e6),
+    Row("redcaps_patches", "patches of RedCaps", "synthetic", PATCHES, 0.05, 12e6),
 )
