@@ -16,4 +16,4 @@ from mio_jax.recipes.unified_io2.published_runs import pretraining
 
 
 def get_config() -> ConfigDict:
-    return to_config_dict(pretraining("xxl", micro_batches=2))
+    return to_config_dict(pretraining("xxl", remat="save_projections"))

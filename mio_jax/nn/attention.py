@@ -109,10 +109,11 @@ def attention(
         raise MioError(f"model.attention is {backend!r}; it must be one of {', '.join(BACKENDS)}")
     self_attention = q_positions is None and kv_positions is None and q.shape[1] == k.shape[1]
     self_attention = self_attention and q_segments is kv_segments
+    other_row = not mask.causal and q_positions is None and kv_positions is None and prefix is None
     if backend == "auto":
         alone = self_attention and allowed is None
-        backend = choose(_case(q, alone, q_segments is not None, prefix is not None))
-    if backend in ("chunked", "ring", "splash") and not self_attention:
+        backend = choose(_case(q, k, alone, other_row and allowed is None, q_segments is not None, prefix is not None))
+    if backend in ("chunked", "ring", "splash") and not (self_attention or (other_row and backend == "splash")):
         raise MioError(
             f"model.attention {backend!r} serves whole rows attending to themselves, with the same segments for "
             "queries and keys and no positions; use 'xla' or 'auto'"
@@ -124,7 +125,7 @@ def attention(
     if backend == "ring":
         return ring_attention(q, k, v, q_segments, prefix, mask.causal)
     if backend == "splash":
-        return splash_attention(q, k, v, q_segments, prefix, mask.causal)
+        return splash_attention(q, k, v, q_segments, kv_segments, prefix, mask.causal)
     q_at = jnp.arange(q.shape[1]) if q_positions is None else q_positions
     kv_at = jnp.arange(k.shape[1]) if kv_positions is None else kv_positions
     pairs = allowed_pairs(mask, q_segments, kv_segments, q_at, kv_at, prefix)
@@ -136,15 +137,17 @@ def attention(
     return checkpoint_name(xla_attention(q, k, v, pairs), ATTENTION)
 
 
-def _case(q: jax.Array, self_attention: bool, segments: bool, prefix: bool) -> Case:
+def _case(q: jax.Array, k: jax.Array, self_attention: bool, other_row: bool, segments: bool, prefix: bool) -> Case:
     on = platform()
     return Case(
         platform=on,
         dtype=q.dtype.name,
         length=q.shape[1],
         head_dim=q.shape[-1],
+        kv_length=k.shape[1],
         self_attention=self_attention,
-        split_rows=self_attention and ring_size(q) > 1,
+        other_row=other_row,
+        split_rows=(self_attention or other_row) and ring_size(q) > 1,
         segments=segments,
         prefix=prefix,
         flash_gpu=on == "gpu" and cudnn_serves(),

@@ -18,6 +18,8 @@ class Case:
       dtype: of the queries.
       length, head_dim: of the queries.
       self_attention: whole rows attend to themselves.
+      other_row: where not, whole rows attend to other whole rows, without a causal rule (cross-attention).
+      kv_length: of the keys; 0: that of the queries.
       split_rows: the mesh splits the rows' length.
       segments, prefix: whether the mask has them.
       flash_gpu: the GPU is NVIDIA's and new enough for cuDNN's kernel.
@@ -28,6 +30,8 @@ class Case:
     length: int
     head_dim: int
     self_attention: bool = True
+    other_row: bool = False
+    kv_length: int = 0
     split_rows: bool = False
     segments: bool = False
     prefix: bool = False
@@ -40,7 +44,8 @@ def choose(case: Case) -> str:
     Kernels take 16-bit numbers only: in float32 they would multiply in fewer bits than the dtype promises.
     """
     if not case.self_attention:
-        return "xla"
+        splash = case.other_row and case.platform == "tpu" and not case.split_rows and _splash_fits(case)
+        return "splash" if splash else "xla"
     if case.split_rows:
         return "ring"
     if case.platform == "tpu" and _splash_fits(case):
@@ -52,7 +57,8 @@ def choose(case: Case) -> str:
 
 def _splash_fits(case: Case) -> bool:
     """The kernel's masks are known when it is compiled, a prefix only when it runs."""
-    return case.dtype == "bfloat16" and not case.prefix and case.length >= KERNEL_FROM and case.head_dim % 64 == 0
+    shorter = min(case.length, case.kv_length or case.length)
+    return case.dtype == "bfloat16" and not case.prefix and shorter >= KERNEL_FROM and case.head_dim % 64 == 0
 
 
 def _cudnn_fits(case: Case) -> bool:

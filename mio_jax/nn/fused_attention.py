@@ -62,6 +62,7 @@ def splash_attention(
     k: jax.Array,
     v: jax.Array,
     segments: jax.Array | None,
+    kv_segments: jax.Array | None,
     prefix: jax.Array | None,
     causal: bool,
     *,
@@ -69,7 +70,8 @@ def splash_attention(
 ) -> jax.Array:
     """Shapes as in `mio_jax.nn.attention.attention`, of whole rows; they are padded to whole blocks.
 
-    `interpret` runs the kernel in the Pallas interpreter, on any device and slowly (for tests).
+    Queries and keys may be of different rows, and of different lengths, where the mask is not causal. `interpret` runs
+    the kernel in the Pallas interpreter, on any device and slowly (for tests).
 
     Raises:
       MioError: no TPU in the mesh in force, rows split over devices, or a prefix (the kernel's masks are known when it
@@ -79,8 +81,11 @@ def splash_attention(
         raise MioError(f"model.attention 'splash' runs on TPUs, and this is a {platform()}; use 'auto'")
     if prefix is not None:
         raise MioError("model.attention 'splash' has no prefix masks that differ by row; use 'chunked' or 'auto'")
-    local = partial(_splash, causal=causal, interpret=interpret)
-    return on_each_device(local, q, k, v, segments, None, whole_rows="splash")
+    unlike = segments is not kv_segments
+    if segments is None or kv_segments is None:
+        segments, kv_segments = (jnp.ones(x.shape[:2], jnp.int32) for x in (q, k))
+    local = partial(_splash, causal=causal, unlike=unlike, interpret=interpret)
+    return on_each_device(local, q, k, v, segments, kv_segments, whole_rows="splash")
 
 
 def padded(length: int) -> tuple[int, int]:
@@ -97,18 +102,17 @@ def _splash(
     k: jax.Array,
     v: jax.Array,
     segments: jax.Array,
-    prefix: jax.Array,
+    kv_segments: jax.Array,
     causal: bool,
+    unlike: bool,
     interpret: bool,
 ) -> jax.Array:
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-    del prefix
-    (whole, block), heads = padded(q.shape[1]), q.shape[2]
-    tail = whole - q.shape[1]
-    one = masks.CausalMask((whole, whole)) if causal else masks.FullMask((whole, whole))
-    blocks: Any = dict.fromkeys(BLOCKS, block)
+    (q_whole, q_block), (kv_whole, kv_block), heads = padded(q.shape[1]), padded(k.shape[1]), q.shape[2]
+    one = masks.CausalMask((q_whole, kv_whole)) if causal else masks.FullMask((q_whole, kv_whole))
+    blocks: Any = {name: q_block if name.startswith("block_q") else kv_block for name in BLOCKS}
     kernel = splash.make_splash_mha(
         mask=masks.MultiHeadMask([one] * heads),
         head_shards=1,
@@ -119,12 +123,21 @@ def _splash(
         interpret=interpret,
     )
 
-    def row(q: jax.Array, k: jax.Array, v: jax.Array, segments: jax.Array) -> jax.Array:
-        # What is added has segment 0: only padding sees it.
-        q, k, v = (jnp.pad(x.swapaxes(0, 1), ((0, 0), (0, tail), (0, 0))) for x in (q * q.shape[-1] ** -0.5, k, v))
-        ids = jnp.pad(segments, (0, tail))
-        out = kernel(q, k, v, segment_ids=splash.SegmentIds(ids, ids))
-        return out[:, : segments.size].swapaxes(0, 1)
+    def filled(x: jax.Array, whole: int) -> jax.Array:
+        """[T, H, K] -> [H, whole, K]."""
+        return jnp.pad(x.swapaxes(0, 1), ((0, 0), (0, whole - x.shape[0]), (0, 0)))
 
-    out = jax.vmap(row)(q, k, v, segments).astype(q.dtype)
-    return jnp.where((segments != 0)[:, :, None, None], out, 0)  # padding sees padding in the kernel
+    def row(q: jax.Array, k: jax.Array, v: jax.Array, own: jax.Array, theirs: jax.Array) -> jax.Array:
+        # What is added has segment 0: only padding sees it.
+        ids = splash.SegmentIds(jnp.pad(own, (0, q_whole - own.size)), jnp.pad(theirs, (0, kv_whole - theirs.size)))
+        out = kernel(
+            filled(q * q.shape[-1] ** -0.5, q_whole), filled(k, kv_whole), filled(v, kv_whole), segment_ids=ids
+        )
+        return out[:, : own.size].swapaxes(0, 1)
+
+    out = jax.vmap(row)(q, k, v, segments, kv_segments).astype(q.dtype)
+    # A query that may see nothing gets some mean from the kernel: padding, or one whose segment the keys do not have.
+    served = segments != 0
+    if unlike:
+        served &= (segments[:, :, None] == kv_segments[:, None]).any(axis=-1)
+    return jnp.where(served[:, :, None, None], out, 0)

@@ -229,6 +229,9 @@ class Attention(Module):
             segments = None
         elif segments is None:
             segments = jnp.ones(x.shape[:2], jnp.int32)
+        backend = self.spec.attention
+        if context is not None:  # backends for rows that attend to themselves do not serve it
+            backend = "auto" if backend in ("auto", "splash") else "xla"
         seen = attention(
             q,
             k,
@@ -237,7 +240,7 @@ class Attention(Module):
             q_segments=segments,
             kv_segments=other.segments,
             allowed=allowed,
-            backend=self.spec.attention if context is None else "xla",
+            backend=backend,
         )
         return self.merge(seen.astype(x.dtype))
 

@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 from mio_jax.errors import MioError
 from mio_jax.nn.base import spec_in_force
 
-Local = Callable[[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+Local = Callable[..., jax.Array]  # of q, k, v and arrays of rows
 
 
 def length_axes(q: jax.Array) -> tuple[str, ...]:
@@ -32,25 +32,21 @@ def on_each_device(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    segments: jax.Array | None,
-    prefix: jax.Array | None,
-    *,
+    *rows: jax.Array,
     whole_rows: str = "",
 ) -> jax.Array:
-    """`local(q, k, v, segments, prefix)` on each device's part; on the arrays as they are where no mesh is in force.
+    """`local(q, k, v, *rows)` on each device's part; on the arrays as they are where no mesh is in force.
 
     Args:
-      q: [B, T, H, K]. k, v: [B, T, G, K]. segments: int32 [B, T]; None: ones. prefix: bool [B, T]; None: no key.
+      q: [B, T, H, K]. k, v: [B, S, G, K]. rows: what is said of each place of a row, [B, T] or [B, S].
       whole_rows: name of a backend that needs them.
 
     Raises:
       MioError: the rules split the length of rows that must be whole.
     """
-    segments = jnp.ones(q.shape[:2], jnp.int32) if segments is None else segments
-    prefix = jnp.zeros(q.shape[:2], bool) if prefix is None else prefix
     spec = spec_in_force(("batch", "length", "heads", "kv"), q.shape)
     if spec is None:
-        return local(q, k, v, segments, prefix)
+        return local(q, k, v, *rows)
     if whole_rows and length_axes(q):
         raise MioError(
             f"model.attention {whole_rows!r} needs whole rows, and the mesh splits their length over "
@@ -61,5 +57,5 @@ def on_each_device(
         k, v = (jnp.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v))
     row: Any = PartitionSpec(spec[0], spec[1])
     # Kernels and ring steps do not say how their results vary over the mesh, so that JAX cannot check it.
-    mapped = jax.shard_map(local, in_specs=(spec, spec, spec, row, row), out_specs=spec, check_vma=False)
-    return mapped(q, k, v, segments, prefix)
+    specs = (spec, spec, spec, *[row] * len(rows))
+    return jax.shard_map(local, in_specs=specs, out_specs=spec, check_vma=False)(q, k, v, *rows)

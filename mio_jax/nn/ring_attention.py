@@ -44,6 +44,8 @@ def ring_attention(
     axes = length_axes(q)
     if not axes:
         raise MioError("model.attention 'ring' needs rows split over devices (mesh.seq above 1); use 'auto'")
+    segments = jnp.ones(q.shape[:2], jnp.int32) if segments is None else segments
+    prefix = jnp.zeros(q.shape[:2], bool) if prefix is None else prefix
     return on_each_device(partial(_ring, causal=causal, axes=axes), q, k, v, segments, prefix)
 
 

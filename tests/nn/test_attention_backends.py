@@ -126,10 +126,28 @@ def test_splash_equals_xla_in_the_interpreter(causal: bool, segmented: bool, len
     segments = packed(length, batch=1) if segmented else None
 
     def see(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        return splash_attention(q, k, v, segments, None, causal, interpret=True)
+        return splash_attention(q, k, v, segments, segments, None, causal, interpret=True)
 
     for ours, theirs in zip(results(see, tensors), results(front("xla", causal, segments, None), tensors), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("segmented", [True, False])
+def test_splash_serves_attention_to_another_row(segmented: bool) -> None:
+    (q, _, _), (_, k, v) = (draw(n, heads=2, kv_heads=1, head_dim=128, batch=1) for n in (200, 300))
+    own, theirs = (packed(n, batch=1) for n in (200, 300)) if segmented else (None, None)
+    if segmented:
+        own = jnp.where(jnp.arange(200) < 9, 77, own)  # a segment that the keys do not have
+
+    def see(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return splash_attention(q, k, v, own, theirs, None, False, interpret=True)
+
+    def plain(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        return attention(q, k, v, mask=MaskSpec(False), q_segments=own, kv_segments=theirs, backend="xla")
+
+    for ours, wanted in zip(results(see, [q, k, v]), results(plain, [q, k, v]), strict=True):
+        np.testing.assert_allclose(ours, wanted, atol=2e-5)
+    assert not segmented or not np.asarray(see(q, k, v))[:, :9].any()
 
 
 def test_rows_are_padded_to_large_blocks_where_that_costs_little() -> None:
@@ -151,6 +169,10 @@ def test_rows_are_padded_to_large_blocks_where_that_costs_little() -> None:
         (Case("tpu", "float32", 2800, 128), "chunked"),
         (Case("tpu", "bfloat16", 2800, 128, split_rows=True), "ring"),
         (Case("tpu", "bfloat16", 2800, 128, self_attention=False), "xla"),
+        (Case("tpu", "bfloat16", 1280, 64, self_attention=False, other_row=True, kv_length=864), "splash"),
+        (Case("tpu", "bfloat16", 1280, 64, self_attention=False, other_row=True, kv_length=64), "xla"),
+        (Case("tpu", "bfloat16", 1280, 64, self_attention=False, other_row=True, split_rows=True), "xla"),
+        (Case("gpu", "bfloat16", 1280, 64, self_attention=False, other_row=True), "xla"),
         (Case("gpu", "bfloat16", 2800, 128, segments=True), "cudnn"),
         (Case("gpu", "float16", 64, 40), "cudnn"),
         (Case("gpu", "bfloat16", 32768, 128), "cudnn"),

@@ -13,6 +13,8 @@ difference, the clipping at a norm of 1.0 does.
 
 from __future__ import annotations
 
+import dataclasses
+
 from mio_jax.config import (
     AdafactorConfig,
     CheckpointConfig,
@@ -85,7 +87,7 @@ def _run(name: str, size: str, stage: StageConfig, data: DataConfig, start_from:
     )
 
 
-def pretraining(size: str, micro_batches: int = 1) -> RunConfig:
+def pretraining(size: str, micro_batches: int = 1, remat: str = "full") -> RunConfig:
     """Pre-training of "l", "xl" or "xxl": the mixture of denoisers over all media, half of the patches shown."""
     stage = StageConfig(
         "pretrain",
@@ -96,7 +98,8 @@ def pretraining(size: str, micro_batches: int = 1) -> RunConfig:
         micro_batches=micro_batches,
         optim=adafactor(1.0, 5000),
     )
-    return _run(f"unified_io2_pretrain_{size}", size, stage, packed_rows("data/unified_io2_pretrain", 0.5))
+    run = _run(f"unified_io2_pretrain_{size}", size, stage, packed_rows("data/unified_io2_pretrain", 0.5))
+    return run.replace(model=dataclasses.replace(run.model, remat=remat))
 
 
 def instruction_tuning(size: str, micro_batches: int = 1) -> RunConfig:

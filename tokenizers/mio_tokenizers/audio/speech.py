@@ -32,7 +32,7 @@ from mio_tokenizers.weights_file import flat_arrays, nested_arrays, read_weights
 KIND = "speech_tokenizer"
 BOOKS = "codebooks."
 BATCH = 16  # sounds that are encoded together at most
-DECODED_FRAMES = 100  # at once, of a whole sound
+DECODED_FRAMES = (32, 64, 96, 128)  # at once, of a whole sound: few sizes, because each compiles; more leave the caches
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,16 @@ class SpeechTokenizer:
 
     def decode(self, tokens: np.ndarray) -> Audio:
         """int32 [1.. layers, frames] -> `Audio`, hop samples a frame. Raises MioError on other shapes or codes."""
-        stream = StreamingDecoder(self, DECODED_FRAMES)
-        return Audio(np.concatenate([stream.push(np.asarray(tokens)), stream.finish()]), self.rate)
+        codes = np.asarray(tokens)
+        stream = StreamingDecoder(self, _decoded_at_once(codes.shape[-1] if codes.ndim else 0))
+        return Audio(np.concatenate([stream.push(codes), stream.finish()]), self.rate)
 
     def decode_batch(self, tokens: Sequence[np.ndarray]) -> list[Audio]:
         """One `Audio` for each array of codes; see `decode`."""
         return [self.decode(item) for item in tokens]
+
+
+def _decoded_at_once(frames: int) -> int:
+    """The size of `DECODED_FRAMES` that leaves the last chunk of a sound of so many frames fullest."""
+    chunks = max(1, -(-frames // DECODED_FRAMES[-1]))
+    return next(size for size in DECODED_FRAMES if size * chunks >= frames)
