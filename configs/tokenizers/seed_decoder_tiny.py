@@ -27,7 +27,7 @@ def get_config() -> SeedDecoderTrainConfig:
             mlp_dim=128,
             read_depth=1,
             draw_depth=0,
-            spread=(4, 16),
+            spread=(3, 16),
             picture=ImageVQSettings(patch=4, channels=(24, 48), encoder_blocks=(0, 0), decoder_blocks=(1, 1)),
         ),
         variants=3,

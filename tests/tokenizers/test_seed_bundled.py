@@ -10,7 +10,7 @@ import numpy as np
 from mio_jax.config_loading import load_config_file
 from mio_jax.data.sources import source
 from mio_jax.recipes.mio.tasks import MIXTURES
-from mio_tokenizers import load
+from mio_tokenizers import bundled
 from mio_tokenizers.image.seed import SeedDecoder, SeedTokenizer
 from mio_tokenizers.loading import load_set
 from mio_tokenizers.weights_file import read_data_notice
@@ -31,7 +31,9 @@ def test_it_draws_pictures_it_has_not_seen() -> None:
     tokenizer = load_set(config.tokenizers).image
     assert isinstance(tokenizer, SeedTokenizer)
     assert (tokenizer.vocab_size, tokenizer.tokens) == (512, 32)
-    assert isinstance(load("bundled:seed_tiny.decoder"), SeedDecoder)
+    assert isinstance(tokenizer.decoder, SeedDecoder)
+    assert {"seed_tiny", "image_vq_tiny"} <= set(bundled()), "and no decoder of one"
+    assert not any("." in name for name in bundled())
     assert "OpenMoji" in read_data_notice(FILE)["name"]
     held_out = list(itertools.islice(source("openmoji").examples("test"), 0, 480, 10))
     drawings = np.stack([example["image"] for example in held_out])

@@ -84,7 +84,6 @@ class PixelDecoder(Module):
             mlp_dim=settings.mlp_dim,
             depth=settings.read_depth,
         )
-        draw = dataclasses.replace(spec, depth=settings.draw_depth, context=dim)
         self.enter = Dense(settings.code_dim, dim, keys[0])
         self.places = param(keys[1], (settings.tokens, dim), (None, "embed"), 1.0)
         self.read = make_layers(spec, keys[2])
@@ -98,7 +97,7 @@ class PixelDecoder(Module):
             self.widen = Dense(b, dim, thin[2])
         self.draws = bool(settings.draw_depth)
         if settings.draw_depth:
-            self.draw = make_layers(draw, keys[4])
+            self.draw = make_layers(dataclasses.replace(spec, depth=settings.draw_depth, context=dim), keys[4])
         self.norm = RMSNorm(dim, NORM_EPS)
         self.pixels = Decoder(dataclasses.replace(settings.picture, code_dim=dim), keys[5])
         self.grid = settings.picture.grid
