@@ -1,4 +1,4 @@
-"""Stage 1 of a small SEED tokenizer: OpenMoji pictures (64 x 64) and their English names. Minutes on a CPU.
+"""Stage 1 of the bundled SEED tokenizer: OpenMoji pictures (64 x 64) and their English names. Two minutes on one core.
 
 mio tokenizer train --config configs/tokenizers/seed_qformer_tiny.py
 
