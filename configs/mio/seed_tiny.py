@@ -4,8 +4,9 @@ Command:   mio data prepare --config configs/mio/seed_tiny.py --sets openmoji ea
            mio train --config configs/mio/seed_tiny.py && mio eval --run runs/seed_tiny
 Hardware:  1 CPU core
 Data:      OpenMoji pictures and names, easy-VQA's shapes; the bundled tokenizer seed_tiny and its decoder
-Result:    2026-11-22, 15 minutes on a busy machine, 10 of computing; score / control, and their distance in standard errors:
-             text->image .20/.13 5.4 (n 480)    image->text .25/.13 7.8 (n 480)    text->image:shapes .30/.17 4.9 (n 240)
+Result:    2026-11-22, 15 minutes on a busy machine, 10 of computing; score / control, and their distance in standard
+           errors (n 480, shapes 240):
+             text->image .20/.13 5.4    image->text .25/.13 7.8    text->image:shapes .30/.17 4.9
            docs/seed.md says what the pictures look like
 
 Prompts are MIO's. The first stage sees its pre-training templates with everything supervised, the second chats with
