@@ -176,10 +176,11 @@ def test_contrastive_loss_is_its_formula() -> None:
     )
 
 
-def test_only_the_last_query_speaks_for_the_picture() -> None:
+def test_only_the_last_query_speaks_for_the_picture(tmp_path: Path) -> None:
     """A change of the last query changes no other state, and the vector in the shared space is its projection."""
     parts = Parts(lambda key: seed_qformer.Aligner(ALIGNER, key))
-    params = parts.first(0, {})
+    params = seed_qformer.first_params(qformer_config(tmp_path, query_std=1.0), parts)
+    assert 0.6 < float(jnp.std(params["trunk.query_tokens"])) < 1.4
     seen = standardise(jnp.asarray(pictures(2), jnp.float32) / 255)
 
     @jax.jit
@@ -190,6 +191,7 @@ def test_only_the_last_query_speaks_for_the_picture() -> None:
 
     queries = params["trunk.query_tokens"]
     (before, projected, vectors), (after, *_) = run(queries), run(queries.at[-1].add(1.0))
+    np.testing.assert_allclose(run(queries / 50)[0], before, atol=1e-4, err_msg="query_std changes nothing at first")
     np.testing.assert_array_equal(before[:, :-1], after[:, :-1])
     assert np.any(before[:, -1] != after[:, -1])
     np.testing.assert_allclose(vectors, projected / np.linalg.norm(projected, axis=1, keepdims=True), rtol=1e-5)
@@ -315,6 +317,7 @@ def test_where_a_stage_starts(tmp_path: Path) -> None:
         (qformer_config, {"frozen": ("trunk.visual_encoder",)}, "a frozen vision tower needs weights: set start"),
         (qformer_config, {"media": ("s.image",)}, "media must be pictures and their texts"),
         (qformer_config, {"label_smoothing": 1.0}, "must be in"),
+        (qformer_config, {"query_std": 0.0}, "query_std is 0.0; it must be positive"),
         (codebook_config, {"frozen": ("trunk",)}, "frozen parts need weights: set start"),
         (codebook_config, {"weights": (1.0, 2.0)}, "one positive number for each of 1 media"),
         (decoder_config, {"spec": "t.safetensors", "weights": (0.0,)}, "one positive number for each of 1 media"),
