@@ -20,13 +20,15 @@ from safetensors.numpy import save_file
 from mio_jax.errors import MioError
 from mio_tokenizers import load
 from mio_tokenizers.image.seed.contrastive import AlignerSettings, SeedAligner, TextTowerSettings, text_ids
+from mio_tokenizers.image.seed.decoder import PixelDecoder
 from mio_tokenizers.image.seed.preprocess import standardise
+from mio_tokenizers.quantize import Codebook
 from mio_tokenizers.text.training import SEPARATOR
 from mio_tokenizers.training import seed_codebook, seed_decoder, seed_qformer
 from mio_tokenizers.training.config import TokenizerOptimConfig
 from mio_tokenizers.training.image_augment import AugmentConfig
 from mio_tokenizers.training.seed_losses import contrastive_loss
-from mio_tokenizers.training.seed_parts import CropConfig, Parts, crop, divide, trunk_from
+from mio_tokenizers.training.seed_parts import CropConfig, Parts, crop, divide, rows, trunk_from
 from tests.tokenizers.seed_tiny import DECODER, SETTINGS, pictures, tokenizer
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tokenizers"
@@ -174,10 +176,11 @@ def test_contrastive_loss_is_its_formula() -> None:
     )
 
 
-def test_only_the_last_query_speaks_for_the_picture() -> None:
+def test_only_the_last_query_speaks_for_the_picture(tmp_path: Path) -> None:
     """A change of the last query changes no other state, and the vector in the shared space is its projection."""
     parts = Parts(lambda key: seed_qformer.Aligner(ALIGNER, key))
-    params = parts.first(0, {})
+    params = seed_qformer.first_params(qformer_config(tmp_path, query_std=1.0), parts)
+    assert 0.6 < float(jnp.std(params["trunk.query_tokens"])) < 1.4
     seen = standardise(jnp.asarray(pictures(2), jnp.float32) / 255)
 
     @jax.jit
@@ -188,6 +191,7 @@ def test_only_the_last_query_speaks_for_the_picture() -> None:
 
     queries = params["trunk.query_tokens"]
     (before, projected, vectors), (after, *_) = run(queries), run(queries.at[-1].add(1.0))
+    np.testing.assert_allclose(run(queries / 50)[0], before, atol=1e-4, err_msg="query_std changes nothing at first")
     np.testing.assert_array_equal(before[:, :-1], after[:, :-1])
     assert np.any(before[:, -1] != after[:, -1])
     np.testing.assert_allclose(vectors, projected / np.linalg.norm(projected, axis=1, keepdims=True), rtol=1e-5)
@@ -199,6 +203,65 @@ def test_texts_are_bytes(texts: list[str]) -> None:
     for row, text in zip(ids, texts, strict=True):
         assert row[0] == 1
         assert bytes((row[1:][row[1:] > 0] - 2).tolist()) == text.encode()[:15]
+
+
+def test_vectors_pass_unquantised_at_first(tmp_path: Path) -> None:
+    """What is rebuilt does not depend on the codebook before `soften_steps`, and on it alone after twice as many."""
+    loss = seed_codebook.SeedLossConfig(codebook="ema", soften_steps=4)
+    config = codebook_config(tmp_path, loss=loss)
+    parts = Parts(lambda key: seed_codebook.SeedModel(SETTINGS, key))
+    params = parts.first(0, {})
+    batch = {"pictures": jnp.asarray(pictures(4)), "kept": {}}
+    run = jax.jit(seed_codebook.make_loss(config, parts))
+
+    def rebuilt(step: float, codes: float) -> float:
+        book = Codebook(jnp.full((10, 4), codes), jnp.ones(10), jnp.full((10, 4), codes))
+        aux = run(params, {"step": jnp.asarray(step), "book": book}, batch, jax.random.key(0), None)[1]
+        assert float(aux.extra["step"]) == step + 1
+        return float(aux.metrics["distillation"])
+
+    assert rebuilt(3.0, 0.0) == rebuilt(3.0, 5.0)
+    assert rebuilt(8.0, 0.0) != rebuilt(8.0, 5.0)
+    assert rebuilt(8.0, 0.0) == rebuilt(80.0, 0.0)
+
+
+def test_shares_of_sets_in_a_batch() -> None:
+    counts = (10, 1000)
+    chosen = np.asarray(rows(jax.random.key(0), 4000, counts, (3.0, 1.0)))
+    assert set(range(10)) <= set(chosen.tolist())
+    assert chosen.max() < 1010
+    assert abs(np.mean(chosen < 10) - 0.75) < 0.03
+    np.testing.assert_array_equal(
+        rows(jax.random.key(1), 50, counts, ()), jax.random.randint(jax.random.key(1), (50,), 0, 1010)
+    )
+
+
+def test_a_decoder_enters_with_unit_variance() -> None:
+    """`centred` changes nothing but scale and origin: means of places vanish, what differs between pictures stays."""
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((400, 3, 4)) * 0.01 + rng.standard_normal((3, 4))).astype(np.float32)
+    before = {"enter.kernel": jnp.asarray(rng.standard_normal((4, 8)), jnp.float32), "places": jnp.ones((3, 8))}
+    after = seed_decoder.centred(before, vectors)
+    entered = vectors @ np.asarray(after["enter.kernel"]) + np.asarray(after["places"])
+    plain = ((vectors - vectors.mean(axis=0)) / np.sqrt(vectors.var(axis=0).mean())) @ np.asarray(
+        before["enter.kernel"]
+    )
+    np.testing.assert_allclose(entered, plain + 1, atol=2e-3)
+
+
+def test_one_map_fills_the_cells() -> None:
+    """With `spread` and no layers among the cells, every code still reaches every cell."""
+    settings = dataclasses.replace(DECODER, spread=(2, 3), draw_depth=0)
+    parts = Parts(lambda key: PixelDecoder(settings, key))
+    params = parts.first(0, {})
+    run = jax.jit(jax.jacobian(lambda x: parts.model(params)(x)[0].reshape(4, 4, 4, 4, 3).mean(axis=(1, 3, 4))))
+    slopes = np.abs(np.asarray(run(jax.random.normal(jax.random.key(0), (1, 3, 4))))).sum(axis=-1)
+    assert slopes.shape == (4, 4, 1, 3)
+    assert slopes.min() > 0
+    with pytest.raises(MioError, match=r"spread is \(2,\); it must be empty or two positive numbers"):
+        dataclasses.replace(DECODER, spread=(2,))
+    with pytest.raises(MioError, match="draw_depth is 0"):
+        dataclasses.replace(DECODER, draw_depth=0)
 
 
 def test_crops_keep_flat_colour_and_differ() -> None:
@@ -254,7 +317,10 @@ def test_where_a_stage_starts(tmp_path: Path) -> None:
         (qformer_config, {"frozen": ("trunk.visual_encoder",)}, "a frozen vision tower needs weights: set start"),
         (qformer_config, {"media": ("s.image",)}, "media must be pictures and their texts"),
         (qformer_config, {"label_smoothing": 1.0}, "must be in"),
+        (qformer_config, {"query_std": 0.0}, "query_std is 0.0; it must be positive"),
         (codebook_config, {"frozen": ("trunk",)}, "frozen parts need weights: set start"),
+        (codebook_config, {"weights": (1.0, 2.0)}, "one positive number for each of 1 media"),
+        (decoder_config, {"spec": "t.safetensors", "weights": (0.0,)}, "one positive number for each of 1 media"),
         (codebook_config, {"targets": ""}, "loss.distillation needs targets"),
         (codebook_config, {"targets": "f.npz", "crop": CropConfig()}, "targets from a file are of whole pictures"),
         (codebook_config, {"settings": dataclasses.replace(SETTINGS, feat_dim=20)}, "feat_dim is 20; it must be 3 k"),

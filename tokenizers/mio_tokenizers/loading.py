@@ -40,8 +40,9 @@ FORMS = (
 
 
 def bundled() -> dict[str, Path]:
-    """Names and files of the tokenizers that come with this package."""
-    return {path.stem: path for path in sorted(WEIGHTS.iterdir()) if path.suffix in SUFFIXES}
+    """Names and files of the tokenizers that come with this package; NAME.decoder.safetensors is part of NAME."""
+    files = [path for path in sorted(WEIGHTS.iterdir()) if path.suffix in SUFFIXES]
+    return {path.stem: path for path in files if "." not in path.stem}
 
 
 def load(spec: str) -> Tokenizer:

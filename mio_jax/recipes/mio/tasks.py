@@ -235,6 +235,12 @@ MIXTURES: dict[str, tuple[tuple[str, float], ...]] = {
         ("mio_easy_vqa_shapes_text_to_image", 2.0),
         ("mio_easy_vqa_answer", 1.5),
     ),
+    "mio_pictures": (  # names and pictures alone, both ways
+        ("mio_openmoji_image_to_text", 3.0),
+        ("mio_openmoji_text_to_image", 4.0),
+        ("mio_easy_vqa_shapes_image_to_text", 0.5),
+        ("mio_easy_vqa_shapes_text_to_image", 2.0),
+    ),
     "mio_interleaved": (("mio_openmoji_interleaved", 1.0),),
     "mio_audio": (("mio_instruments_text_to_audio", 2.0), ("mio_instruments_audio_to_text", 1.0)),
     "mio_sft": (

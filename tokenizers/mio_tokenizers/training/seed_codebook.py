@@ -19,7 +19,6 @@ from mio_tokenizers.image.seed.preprocess import standardise
 from mio_tokenizers.image.seed.settings import SeedSettings
 from mio_tokenizers.image.seed.tokenizer import SeedTokenizer
 from mio_tokenizers.quantize import (
-    Codebook,
     codebook_loss,
     nearest,
     new_codebook,
@@ -32,11 +31,12 @@ from mio_tokenizers.training.kinds import Media, select
 from mio_tokenizers.training.loop import LossFn, StepAux
 from mio_tokenizers.training.run import data_notice, fit_config
 from mio_tokenizers.training.seed_losses import cosine_loss, distillation_loss
-from mio_tokenizers.training.seed_parts import CropConfig, Parts, crop, divide, squares, trunk_from
+from mio_tokenizers.training.seed_parts import CropConfig, Parts, check_weights, crop, divide, rows, squares, trunk_from
 from mio_tokenizers.vq_tokenizer import CODEBOOK
 
 BETA = 0.25  # on the codes' way: the published loss is the "legacy" form (section 7.4)
 THUMBNAIL = "thumbnail"
+BOOK, STEP = "book", "step"  # what the loop carries beside the parameters
 
 
 def published_optim() -> TokenizerOptimConfig:
@@ -57,7 +57,9 @@ class SeedLossConfig:
     """Weights of the losses, and how the codebook learns.
 
     `codebook`: "loss" (published), or "ema": moving averages, and codes that nothing uses are given to vectors of the
-    batch, which a short training needs.
+    batch, which a short training needs. `soften_steps`: for so many steps vectors go on as they are, over as many again
+    a growing share of the pictures is quantised, then all; 0 (published): all from the first step on. From random
+    weights on, codes that say nothing yet and a rebuilder that ignores them would keep each other so.
     """
 
     quantisation: float = 5.0
@@ -66,9 +68,10 @@ class SeedLossConfig:
     codebook: str = "loss"
     codebook_decay: float = 0.95
     revive_below: float = 0.03  # of the mean use of a code
+    soften_steps: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("quantisation", "causal", "distillation", "revive_below"):
+        for name in ("quantisation", "causal", "distillation", "revive_below", "soften_steps"):
             require(getattr(self, name) >= 0, f"loss.{name} is {getattr(self, name)}; it must be 0 or more")
         require_choice("loss.codebook", self.codebook, ("loss", "ema"))
         require(0 < self.codebook_decay < 1, f"loss.codebook_decay is {self.codebook_decay}; it must be in (0, 1)")
@@ -84,6 +87,7 @@ class SeedCodebookTrainConfig(TokenizerTrainConfig):
       targets: what the image embedding learns to be: an .npz of arrays named like the media ("train/SOURCE.FIELD"),
         float [n, feat_dim] (CLIP's embeddings, which the user computes); or "thumbnail", the picture itself at so few
         pixels that they are `feat_dim` numbers, for those without CLIP.
+      weights: the share of each of the media in a batch; empty: by their sizes.
       crop: off where targets are of whole pictures, in a file.
     """
 
@@ -92,12 +96,14 @@ class SeedCodebookTrainConfig(TokenizerTrainConfig):
     start: str = ""
     frozen: tuple[str, ...] = ("trunk",)
     targets: str = ""
+    weights: tuple[float, ...] = ()
     loss: SeedLossConfig = field(default_factory=SeedLossConfig)
     crop: CropConfig = field(default_factory=lambda: CropConfig(min_area=1.0, flip=0.0))
     optim: TokenizerOptimConfig = field(default_factory=published_optim)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_weights(self.name, self.weights, self.media)
         require(
             bool(self.start) or not self.frozen,
             f"tokenizer config {self.name!r}: frozen parts need weights: set start, or frozen=() to train all of it",
@@ -171,12 +177,16 @@ def make_loss(config: SeedCodebookTrainConfig, parts: Parts) -> LossFn:
         model: SeedModel = parts.model({n: a for n, a in params.items() if n != CODEBOOK}, batch["kept"])
         crop_key, revive_key = jax.random.split(key)
         pictures = standardise(crop(batch["pictures"].astype(jnp.float32) / 255, crop_key, config.crop))
-        codes = extra.codes if isinstance(extra, Codebook) else params[CODEBOOK]
+        codes = extra[BOOK].codes if BOOK in extra else params[CODEBOOK]
         tokens = model.trunk(pictures)
         vectors = model.encode_task(tokens)
         chosen = nearest(*jax.lax.stop_gradient((vectors, codes)))
         quantised = codes[chosen]
         through = straight_through(vectors, quantised)
+        if weights.soften_steps:
+            share = jnp.clip(extra[STEP] / weights.soften_steps - 1, 0, 1)
+            hard = jax.random.bernoulli(jax.random.fold_in(key, 2), share, (len(vectors), 1, 1))
+            through = jnp.where(hard, through, vectors)
         terms = {
             "quantisation": codebook_loss(vectors, quantised, beta=BETA, legacy=True),
             "causal": cosine_loss(model.causal_tokens(through), jax.lax.stop_gradient(tokens)),
@@ -186,17 +196,18 @@ def make_loss(config: SeedCodebookTrainConfig, parts: Parts) -> LossFn:
             terms["distillation"] = distillation_loss(model.rebuild(through), target)
         total = sum((getattr(weights, name) * value for name, value in terms.items()), jnp.zeros(()))
         metrics = terms | {"perplexity": perplexity(chosen, settings.codes)}
-        if isinstance(extra, Codebook):
+        new = {STEP: extra[STEP] + 1} if STEP in extra else {}
+        if BOOK in extra:
             flat = jax.lax.stop_gradient(vectors).reshape(-1, settings.codebook_dim)
-            extra, metrics["revived"] = update_codebook(
-                extra,
+            new[BOOK], metrics["revived"] = update_codebook(
+                extra[BOOK],
                 flat,
                 chosen.reshape(-1),
                 revive_key,
                 decay=weights.codebook_decay,
                 revive_below=weights.revive_below,
             )
-        return total, StepAux(extra, metrics)
+        return total, StepAux(new, metrics)
 
     return loss_fn
 
@@ -208,9 +219,10 @@ def train(config: SeedCodebookTrainConfig, media: Media) -> SeedTokenizer:
     params, kept = divide(parts.first(config.seed, trunk_from(config.start, settings, parts.shapes)), config.frozen)
     if not config.loss.distillation:  # then nothing teaches the embedding's side, which would decay towards zero
         kept |= {name: params.pop(name) for name in list(params) if name.startswith(("head.", "blocks_image."))}
-    key, extra = jax.random.fold_in(jax.random.key(config.seed), 1), None
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    extra: dict[str, Any] = {STEP: jnp.zeros(())} if config.loss.soften_steps else {}
     if config.loss.codebook == "ema":
-        extra = new_codebook(key, settings.codes, settings.code_dim)
+        extra[BOOK] = new_codebook(key, settings.codes, settings.code_dim)
     else:
         bound = 1 / settings.codes
         params[CODEBOOK] = jax.random.uniform(key, (settings.codes, settings.code_dim), jnp.float32, -bound, bound)
@@ -218,15 +230,15 @@ def train(config: SeedCodebookTrainConfig, media: Media) -> SeedTokenizer:
     targets = read_targets(config, "train", [len(array) for array in arrays])
     if targets is not None:
         data["targets"] = targets
-    rows = [name for name in data if name != "kept"]
-    count, batch = len(data["pictures"]), config.optim.batch_size
+    drawn = [name for name in data if name != "kept"]
+    counts, batch = [len(array) for array in arrays], config.optim.batch_size
 
     def sample(data: Any, key: jax.Array) -> Any:
-        chosen = jax.random.randint(key, (batch,), 0, count)
-        return {"kept": data["kept"]} | {name: data[name][chosen] for name in rows}
+        chosen = rows(key, batch, counts, config.weights)
+        return {"kept": data["kept"]} | {name: data[name][chosen] for name in drawn}
 
     fitted = fit_config(config, make_loss(config, parts), params, data, sample, arrays, extra=extra)
-    codes = fitted.extra.codes if isinstance(fitted.extra, Codebook) else fitted.params[CODEBOOK]
+    codes = fitted.extra[BOOK].codes if BOOK in fitted.extra else fitted.params[CODEBOOK]
     made = {**kept, **fitted.params, CODEBOOK: codes}
     SeedTokenizer(settings, {name: np.asarray(a).astype(np.float16) for name, a in made.items()}).save(
         config.out, data_notice(config)

@@ -21,7 +21,7 @@ from mio_tokenizers.training.image_losses import psnr, reconstruction_losses
 from mio_tokenizers.training.kinds import Media, select
 from mio_tokenizers.training.loop import LossFn, StepAux
 from mio_tokenizers.training.run import data_notice, fit_config
-from mio_tokenizers.training.seed_parts import Parts
+from mio_tokenizers.training.seed_parts import Parts, check_weights, rows
 from mio_tokenizers.vq_tokenizer import BLOCK
 from mio_tokenizers.weights_file import nested_arrays
 
@@ -47,11 +47,13 @@ class SeedDecoderTrainConfig(TokenizerTrainConfig):
 
     Attributes:
       tokenizer: whose codes are drawn, as `mio_tokenizers.load` names it.
+      weights: the share of each of the media in a batch; empty: by their sizes.
       variants: the pictures as they are, and so many changed copies less one; all are encoded before training.
     """
 
     kind: str = "seed_decoder"
     tokenizer: str = ""
+    weights: tuple[float, ...] = ()
     settings: PixelDecoderSettings = field(default_factory=PixelDecoderSettings)
     loss: DrawingLossConfig = field(default_factory=DrawingLossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -59,6 +61,7 @@ class SeedDecoderTrainConfig(TokenizerTrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_weights(self.name, self.weights, self.media)
         require(bool(self.tokenizer), f"tokenizer config {self.name!r}: tokenizer is empty; name whose codes to draw")
         require(self.variants > 0, f"variants is {self.variants}; it must be positive")
 
@@ -79,14 +82,14 @@ def tokenizer_of(config: SeedDecoderTrainConfig) -> SeedTokenizer:
     return found
 
 
-def squares(config: SeedDecoderTrainConfig, media: Media, split: str) -> np.ndarray:
-    """uint8 [n, size, size, 3] at the decoder's size. Raises MioError if the media are no pictures."""
+def squares(config: SeedDecoderTrainConfig, media: Media, split: str) -> list[np.ndarray]:
+    """Of each of the media, uint8 [n, size, size, 3] at the decoder's size. Raises MioError if they are no pictures."""
     size, out = config.settings.picture.image_size, []
     for name, array in zip(config.media, select(media, config, split), strict=True):
         if array.dtype != np.uint8 or array.ndim != 4 or not len(array):
             raise MioError(f"media {name} are {array.dtype} {list(array.shape)}; a decoder learns from pictures")
         out.append(np.stack([to_square(picture, size) for picture in array]))
-    return np.concatenate(out)
+    return out
 
 
 def varied(pictures: np.ndarray, config: SeedDecoderTrainConfig) -> np.ndarray:
@@ -117,36 +120,60 @@ def make_loss(config: SeedDecoderTrainConfig, parts: Parts) -> LossFn:
     return loss_fn
 
 
+def centred(params: dict[str, jax.Array], vectors: np.ndarray) -> dict[str, jax.Array]:
+    """The first parameters, changed so that what enters has unit variance about the mean of its place.
+
+    Code vectors of one place differ little beside what all of them share; unscaled, that little would be lost beside
+    the table of places. `vectors`: float32 [n, tokens, code_dim] of the training pictures.
+    """
+    mean = vectors.mean(axis=0)
+    scale = 1 / max(float(np.sqrt(vectors.var(axis=0).mean())), 1e-6)
+    kernel = params["enter.kernel"] * scale
+    return params | {"enter.kernel": kernel, "places": params["places"] - mean @ kernel}
+
+
 def train(config: SeedDecoderTrainConfig, media: Media) -> SeedDecoder:
     """Trains, or continues in `config.work_dir`; writes `config.out`."""
     tokenizer = tokenizer_of(config)
-    pictures = varied(squares(config, media, "train"), config)
+    made = [varied(array, config) for array in squares(config, media, "train")]
+    counts, pictures = [len(array) for array in made], np.concatenate(made)
     codes = tokenizer.encode_batch(pictures)
     parts = Parts(functools.partial(PixelDecoder, config.settings))
     data = {"pictures": pictures, "codes": codes, "codebook": tokenizer.codebook}
-    count, batch = len(pictures), config.optim.batch_size
+    batch = config.optim.batch_size
 
     def sample(data: Any, key: jax.Array) -> Any:
-        chosen = jax.random.randint(key, (batch,), 0, count)
+        chosen = rows(key, batch, counts, config.weights)
         return {"pictures": data["pictures"][chosen], "vectors": data["codebook"][data["codes"][chosen]]}
 
-    fitted = fit_config(config, make_loss(config, parts), parts.first(config.seed, {}), data, sample, [pictures])
+    first = centred(parts.first(config.seed, {}), tokenizer.codebook[codes])
+    fitted = fit_config(config, make_loss(config, parts), first, data, sample, [pictures])
     params = nested_arrays(fitted.params, parts.abstract, config.kind)
     SeedDecoder.from_params(config.settings, tokenizer.fingerprint, params).save(config.out, data_notice(config))
     return SeedDecoder.load(config.out)
 
 
 def evaluate(config: SeedDecoderTrainConfig, tokenizer: SeedDecoder, media: Media) -> dict[str, Any]:
-    """PSNR (dB) of held-out pictures drawn from their codes; controls: the next one's drawing, the mean picture."""
+    """PSNR (dB) of held-out pictures drawn from their codes; controls: the next one's drawing, the mean picture.
+
+    "held_out" is of all media together; where there are several, "of" has each one's.
+    """
     codes_of = tokenizer_of(config)
     if codes_of.fingerprint != tokenizer.tokenizer:
         raise MioError(f"the decoder is of {tokenizer.tokenizer}, not of {config.tokenizer} ({codes_of.fingerprint})")
-    pictures = squares(config, media, "test")
-    drawn = tokenizer.draw(codes_of.code_vectors(codes_of.encode_batch(pictures))).astype(np.float32) / 255
-    target = pictures.astype(np.float32) / 255
+    sets = squares(config, media, "test")
+    drawn = [tokenizer.draw(codes_of.code_vectors(codes_of.encode_batch(pictures))) for pictures in sets]
+    figures = {"fingerprint": tokenizer.fingerprint, "held_out": compared(np.concatenate(drawn), np.concatenate(sets))}
+    if len(sets) > 1:
+        figures["of"] = {name: compared(*both) for name, *both in zip(config.media, drawn, sets, strict=True)}
+    return figures
+
+
+def compared(drawn: np.ndarray, pictures: np.ndarray) -> dict[str, Any]:
+    """How many there are, and the mean PSNR of drawings uint8 [n, size, size, 3] beside that of both controls."""
+    made, target = drawn.astype(np.float32) / 255, pictures.astype(np.float32) / 255
     mean = np.broadcast_to(target.mean(axis=0), target.shape)
-    figures = {
-        name: round(float(jnp.mean(psnr(jnp.asarray(made), jnp.asarray(target)))), 3)
-        for name, made in (("psnr", drawn), ("psnr_control_other", np.roll(drawn, 1, 0)), ("psnr_control_mean", mean))
+    others = (("psnr", made), ("psnr_control_other", np.roll(made, 1, 0)), ("psnr_control_mean", mean))
+    return {"n": len(pictures)} | {
+        name: round(float(jnp.mean(psnr(jnp.asarray(other), jnp.asarray(target)))), 3) for name, other in others
     }
-    return {"fingerprint": tokenizer.fingerprint, "held_out": {"n": len(pictures), **figures}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,30 @@ def squares(array: np.ndarray, settings: SeedSettings, name: str) -> np.ndarray:
     if array.dtype != np.uint8 or array.ndim != 4 or not len(array):
         raise MioError(f"media {name} are {array.dtype} {list(array.shape)}; SEED learns from pictures [n, h, w, 3]")
     return np.stack([resize(check_picture(picture), settings.img_size, settings.resample) for picture in array])
+
+
+def rows(key: jax.Array, batch: int, counts: Sequence[int], weights: Sequence[float]) -> jax.Array:
+    """Which pictures of several sets, laid end to end, make a batch: int32 [batch].
+
+    `counts`: pictures of each set; `weights`: share of each in a batch, empty: by their sizes.
+    """
+    if not weights:
+        return jax.random.randint(key, (batch,), 0, sum(counts))
+    source_key, index_key = jax.random.split(key)
+    shares = jnp.log(jnp.asarray(weights, jnp.float32))
+    source = jax.random.categorical(source_key, shares, shape=(batch,))
+    count = jnp.asarray(counts, jnp.int32)
+    start = jnp.cumsum(count) - count
+    return start[source] + jax.random.randint(index_key, (batch,), 0, count[source])
+
+
+def check_weights(name: str, weights: Sequence[float], media: Sequence[str]) -> None:
+    """Raises MioError unless there are none, or one positive weight for each of the media."""
+    require(
+        not weights or (len(weights) == len(media) and min(weights) > 0),
+        f"tokenizer config {name!r}: weights are {tuple(weights)}; it takes one positive number for each of "
+        f"{len(media)} media, or none",
+    )
 
 
 class Parts:

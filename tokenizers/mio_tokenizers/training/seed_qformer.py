@@ -13,6 +13,7 @@ import numpy as np
 from mio_jax.config import require
 from mio_jax.errors import MioError
 from mio_tokenizers.image.seed.contrastive import Aligner, AlignerSettings, SeedAligner, text_ids
+from mio_tokenizers.image.seed.model import QUERY_STD
 from mio_tokenizers.image.seed.preprocess import standardise
 from mio_tokenizers.text.training import SEPARATOR
 from mio_tokenizers.training.config import TokenizerOptimConfig, TokenizerTrainConfig
@@ -22,7 +23,7 @@ from mio_tokenizers.training.run import data_notice, fit_config
 from mio_tokenizers.training.seed_losses import contrastive_loss
 from mio_tokenizers.training.seed_parts import CropConfig, Parts, crop, divide, squares, trunk_from
 
-TOWER = "trunk.visual_encoder"
+TOWER, QUERIES = "trunk.visual_encoder", "trunk.query_tokens"
 LEAST, MOST = 1e-3, 0.5  # that the learned temperature may be
 
 
@@ -47,6 +48,9 @@ class SeedQFormerTrainConfig(TokenizerTrainConfig):
       start: weights to start from, see `seed_parts.trunk_from`; empty: random ones.
       frozen: parts of the model that are not trained.
       label_smoothing: share of the target spread over the batch.
+      query_std: of the learned queries where `start` is empty. A norm stands right behind them, so that at first it
+        changes nothing; but at the published 0.02 a high learning rate moves all queries alike by more than that
+        within its first steps, and queries that are alike make the same codes.
     """
 
     kind: str = "seed_qformer"
@@ -54,6 +58,7 @@ class SeedQFormerTrainConfig(TokenizerTrainConfig):
     start: str = ""
     frozen: tuple[str, ...] = (TOWER,)
     label_smoothing: float = 0.1
+    query_std: float = QUERY_STD
     crop: CropConfig = field(default_factory=CropConfig)
     optim: TokenizerOptimConfig = field(default_factory=published_optim)
 
@@ -61,6 +66,7 @@ class SeedQFormerTrainConfig(TokenizerTrainConfig):
         super().__post_init__()
         require(len(self.media) == 2, f"tokenizer config {self.name!r}: media must be pictures and their texts")
         require(0 <= self.label_smoothing < 1, f"label_smoothing is {self.label_smoothing}; it must be in [0, 1)")
+        require(self.query_std > 0, f"query_std is {self.query_std}; it must be positive")
         require(
             bool(self.start) or TOWER not in self.frozen,
             f"tokenizer config {self.name!r}: a frozen vision tower needs weights: set start, or frozen=() to train it",
@@ -99,6 +105,14 @@ def make_loss(config: SeedQFormerTrainConfig, parts: Parts) -> LossFn:
     return loss_fn
 
 
+def first_params(config: SeedQFormerTrainConfig, parts: Parts) -> dict[str, jax.Array]:
+    """The aligner's parameters before training, by flat names."""
+    first = parts.first(config.seed, trunk_from(config.start, config.settings.seed, parts.shapes))
+    if not config.start and config.query_std != QUERY_STD:
+        first[QUERIES] = first[QUERIES] * (config.query_std / QUERY_STD)
+    return first
+
+
 def train(config: SeedQFormerTrainConfig, media: Media) -> SeedAligner:
     """Trains, or continues in `config.work_dir`; writes `config.out`."""
     pictures, texts = pairs(config, media, "train")
@@ -106,9 +120,7 @@ def train(config: SeedQFormerTrainConfig, media: Media) -> SeedAligner:
     if len(pictures) < batch:
         raise MioError(f"{config.name!r}: {len(pictures)} pairs cannot fill a batch of {batch}; lower optim.batch_size")
     parts = Parts(functools.partial(Aligner, config.settings))
-    params, kept = divide(
-        parts.first(config.seed, trunk_from(config.start, config.settings.seed, parts.shapes)), config.frozen
-    )
+    params, kept = divide(first_params(config, parts), config.frozen)
     data = {"pictures": pictures, "ids": text_ids(texts, config.settings.text.length), "kept": kept}
 
     def sample(data: Any, key: jax.Array) -> Any:

@@ -1,7 +1,8 @@
 """A small decoder from SEED's codes to pixels, for those without a diffusion model: trained here.
 
-The codes stand in a row and have no place in the picture, so a grid of learned cells reads them by cross-attention; the
-convolutional decoder of the small image tokenizer then draws the cells.
+Codes stand in a row and have no place in the picture, so a grid of learned cells reads them: by cross-attention, by one
+linear map from all codes to all cells, which a short training learns faster, or by both. The convolutional decoder of
+the small image tokenizer then draws the cells.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class PixelDecoderSettings:
     Attributes:
       tokens, code_dim: of the tokenizer whose code vectors it reads.
       dim, heads, mlp_dim: width of its transformer; read_depth: layers among the codes, draw_depth: among the cells.
+      spread: (a, b): each token as a numbers, all of them mapped to b numbers of every cell; (): no such map.
       picture: size of the picture, and the convolutions that draw it; `codes` and `code_dim` in it are not used.
     """
 
@@ -50,12 +52,19 @@ class PixelDecoderSettings:
     mlp_dim: int = 512
     read_depth: int = 2
     draw_depth: int = 4
+    spread: tuple[int, ...] = ()
     picture: ImageVQSettings = field(
         default_factory=lambda: ImageVQSettings(image_size=128, patch=4, channels=(64, 128, 192))
     )
 
     def __post_init__(self) -> None:
+        require(
+            not self.spread or (len(self.spread) == 2 and min(self.spread) > 0),
+            f"seed decoder: spread is {self.spread}; it must be empty or two positive numbers",
+        )
         for name in ("tokens", "code_dim", "dim", "heads", "mlp_dim", "read_depth", "draw_depth"):
+            if name == "draw_depth" and self.spread and not self.draw_depth:
+                continue  # the map alone fills the cells
             require(getattr(self, name) > 0, f"seed decoder: {name} is {getattr(self, name)}; it must be positive")
         require(self.dim % self.heads == 0, f"seed decoder: dim {self.dim} is no multiple of heads {self.heads}")
 
@@ -65,6 +74,7 @@ class PixelDecoder(Module):
 
     def __init__(self, settings: PixelDecoderSettings, key: jax.Array) -> None:
         keys = jax.random.split(key, 6)
+        thin = jax.random.split(jax.random.fold_in(key, 1), 3)
         dim, cells = settings.dim, settings.picture.tokens
         spec = LayerSpec(
             dim=dim,
@@ -74,13 +84,20 @@ class PixelDecoder(Module):
             mlp_dim=settings.mlp_dim,
             depth=settings.read_depth,
         )
-        draw = dataclasses.replace(spec, depth=settings.draw_depth, context=dim)
         self.enter = Dense(settings.code_dim, dim, keys[0])
         self.places = param(keys[1], (settings.tokens, dim), (None, "embed"), 1.0)
         self.read = make_layers(spec, keys[2])
         self.read_norm = RMSNorm(dim, NORM_EPS)
         self.cells = param(keys[3], (cells, dim), (None, "embed"), 1.0)
-        self.draw = make_layers(draw, keys[4])
+        self.spread = bool(settings.spread)
+        if settings.spread:
+            a, b = settings.spread
+            self.narrow = Dense(dim, a, thin[0])
+            self.fill = Dense(settings.tokens * a, cells * b, thin[1])
+            self.widen = Dense(b, dim, thin[2])
+        self.draws = bool(settings.draw_depth)
+        if settings.draw_depth:
+            self.draw = make_layers(dataclasses.replace(spec, depth=settings.draw_depth, context=dim), keys[4])
         self.norm = RMSNorm(dim, NORM_EPS)
         self.pixels = Decoder(dataclasses.replace(settings.picture, code_dim=dim), keys[5])
         self.grid = settings.picture.grid
@@ -89,8 +106,12 @@ class PixelDecoder(Module):
         x = self.enter(vectors) + self.places[...]
         x = self.read_norm(run_layers(self.read, x, Row()))
         cells = jnp.broadcast_to(self.cells[...], (len(x), *self.cells.shape))
-        cells = self.norm(run_layers(self.draw, cells, Row(), context=Context(x, Row())))
-        return self.pixels(cells.reshape(len(x), self.grid, self.grid, -1))
+        if self.spread:
+            filled = self.fill(self.narrow(x).reshape(len(x), -1))
+            cells = cells + self.widen(filled.reshape(*cells.shape[:2], -1))
+        if self.draws:
+            cells = run_layers(self.draw, cells, Row(), context=Context(x, Row()))
+        return self.pixels(self.norm(cells).reshape(len(x), self.grid, self.grid, -1))
 
 
 class SeedDecoder:
