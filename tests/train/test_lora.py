@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mio_jax.config import GroupConfig, LoraConfig, MeshConfig, OptimConfig, StageConfig
+from mio_jax.config import GroupConfig, LoraConfig, MeshConfig, ModelConfig, OptimConfig, RunConfig, StageConfig
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.nn.base import axes_of, split_model
@@ -24,11 +25,12 @@ from mio_jax.recipes.mio.checkpoint import export_params
 from mio_jax.recipes.unified_io2.loss import loss as io2_loss
 from mio_jax.recipes.unified_io2.model import build_model
 from mio_jax.recipes.unified_io2.presets import TINY
-from mio_jax.train.checkpoint import latest_step
+from mio_jax.train.checkpoint import Checkpoints, latest_step
+from mio_jax.train.frozen_base import fingerprint
 from mio_jax.train.lora import find_kernels
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run import load_run
-from mio_jax.train.run_dir import checkpoint_dir
+from mio_jax.train.run_dir import checkpoint_dir, stage_dir
 from mio_jax.train.stages import train
 from mio_jax.train.state import abstract_state, maker, new_state, plan_model
 from mio_jax.train.step import make_step
@@ -108,6 +110,35 @@ def test_adapters_alone_are_trained_and_can_be_merged(kind: str) -> None:
     assert flatten(summed).keys() == flatten(base).keys()
 
 
+def test_adapters_over_a_quantised_product_learn_as_over_a_plain_one() -> None:
+    """With `model.quantize` the frozen product runs in int8; the adapters' gradients differ by its rounding only."""
+    pytest.importorskip("qwix")
+    mesh, batch, found = make_mesh(MeshConfig(data=1), jax.devices()[:1]), decoder_batch(), {}
+    for kind in ("none", "int8"):
+        spec = dataclasses.replace(DECODER, dim=32, mlp_dim=64, head_dim=16, depth=1, quantize=kind)
+        plan = plan_model(lambda key, spec=spec: Decoder(spec, key), mesh, lora=LORA)
+        assert plan.lora is not None
+        params = maker(plan)(jax.random.key(0))
+        lora = jax.tree.map(lambda x: x + 0.1, params["lora"])  # B is no longer 0, so A has a gradient too
+
+        def loss(lora: Any, params: Any = params, plan: Any = plan) -> Any:
+            return decoder_loss(plan.model({**params, "lora": lora}), batch)[0]
+
+        pulled, steps, gradients = jax.jit(jax.value_and_grad(loss)), [], []
+        for _ in range(3):
+            value, gradient = pulled(lora)
+            steps.append(float(value))
+            gradients.append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradient)]))
+            lora = jax.tree.map(lambda x, g: x - 0.003 * g, lora, gradient)
+        found[kind] = steps, gradients[0]
+    (plain, gradient), (quantised, other) = found["none"], found["int8"]
+    assert quantised != plain, "nothing was quantised"
+    assert quantised[2] < quantised[1] < quantised[0]
+    np.testing.assert_allclose(quantised, plain, rtol=0.01)
+    cosine = gradient @ other / np.linalg.norm(gradient) / np.linalg.norm(other)
+    assert cosine > 0.99
+
+
 def test_axes_of_adapters_follow_the_kernels() -> None:
     plan = plan_model(KINDS["decoder"][0], make_mesh(MESH, jax.devices()[:4]), lora=LORA, param_dtype="bfloat16")
     axes = {name_of(path): names for path, names in flatten(plan.axes).items()}
@@ -154,9 +185,14 @@ def test_what_cannot_be_adapted_is_said() -> None:
         ({"rank": -1}, "rank is -1"),
         ({"rank": 2, "alpha": 0.0}, "alpha is 0"),
         ({"rank": 1, "patterns": ()}, "empty"),
+        ({"rank": 1, "stored": "some"}, "model.lora.stored is 'some'"),
     ):
         with pytest.raises(MioError, match=said):
             LoraConfig(**wrong)
+    for start_from, rank in (("", 2), ("runs/x", 0)):
+        model = ModelConfig(lora=LoraConfig(rank=rank, stored="adapters"))
+        with pytest.raises(MioError, match=r"stored is 'adapters', which needs .*\(start_from\) and a rank"):
+            RunConfig(model=model, start_from=start_from)
 
 
 def test_other_parameters_can_be_trained_beside_adapters() -> None:
@@ -200,8 +236,6 @@ def test_a_run_of_adapters_starts_from_another_and_is_read_back_merged(runs: tup
 
 
 def test_a_run_of_adapters_goes_on_as_if_never_stopped(runs: tuple[Any, Any], tmp_path: Path) -> None:
-    import shutil
-
     _, second = runs
     again = second.replace(run_dir=str(tmp_path / "again"))
     shutil.copytree(second.run_dir, again.run_dir)
@@ -231,3 +265,57 @@ def test_a_start_of_another_size_is_refused(runs: tuple[Any, Any], tmp_path: Pat
     other = second.replace(run_dir=str(tmp_path / "x"), model=dataclasses.replace(first.model, depth=1))
     with pytest.raises(MioError, match=r"is of another model: params/layers/.* is \(2, "):
         train(other)
+
+
+def test_checkpoints_of_adapters_alone_are_read_over_their_base(runs: tuple[Any, Any], tmp_path: Path) -> None:
+    """Such a run has the parameters of one that stores all, gone on with or not; another base is refused."""
+    first, second = runs
+    base = tmp_path / "base"
+    shutil.copytree(first.run_dir, base)
+    thin = second.replace(
+        run_dir=str(tmp_path / "thin"),
+        start_from=str(base),
+        model=dataclasses.replace(second.model, lora=dataclasses.replace(LORA, stored="adapters")),
+        stages=(second.stages[0], dataclasses.replace(second.stages[0], name="c", steps=1)),
+    )
+    train(thin)
+
+    def same_as(wanted: Any, stage: str) -> None:
+        jax.tree.map(np.testing.assert_array_equal, load_run(thin.run_dir, stage=stage).params, wanted)
+
+    last = load_run(thin.run_dir).params
+    same_as(load_run(second.run_dir).params, "b")
+    with Checkpoints(checkpoint_dir(thin, 0)) as checkpoints:
+        names = [name for name in checkpoints.describe(4) if name.startswith("params/")]
+        assert {name.split("/")[1] for name in names} == {"lora"}
+        assert checkpoints.read_note(4)["base"]["start_from"] == str(base)
+    shutil.rmtree(stage_dir(thin, 1))  # killed at the start of a stage
+    train(thin)
+    same_as(last, "c")
+    shutil.rmtree(stage_dir(thin, 1))  # and inside of one
+    shutil.rmtree(checkpoint_dir(thin, 0) / "4")
+    train(thin)
+    same_as(last, "c")
+    shutil.rmtree(base)
+    shutil.copytree(second.run_dir, base)
+    for start in (train, lambda config: load_run(config.run_dir)):
+        shutil.rmtree(checkpoint_dir(thin, 1), ignore_errors=True)
+        with pytest.raises(MioError, match=r"holds adapters for weights with fingerprint \w{16}, and start_from="):
+            start(thin)
+
+
+def test_fingerprints_tell_every_bit_and_no_mesh() -> None:
+    found = set()
+    for mesh in (make_mesh(MESH, jax.devices()[:4]), make_mesh(MeshConfig(data=1), jax.devices()[:1])):
+        with jax.set_mesh(mesh):
+            plan = plan_model(KINDS["decoder"][0], mesh, param_dtype="bfloat16")
+            params = maker(plan)(jax.random.key(0))
+            found.add(fingerprint(params, plan))
+    assert len(found) == 1
+    up = params["layers"]["mlp"]["up"]
+    swapped = up.at[0, 0, 0].set(up[0, 0, 1]).at[0, 0, 1].set(up[0, 0, 0])
+    for other in (up.at[1, 2, 3].multiply(-1), swapped):
+        changed = {**params, "layers": {**params["layers"], "mlp": {**params["layers"]["mlp"], "up": other}}}
+        found.add(fingerprint(changed, plan))
+    found.add(fingerprint({"embed": params["embed"]}, plan))
+    assert len(found) == 4
