@@ -25,13 +25,13 @@ PUSH = {"kind": "push", "start": [0.6, -0.4], "start_turn": 0.0, "end": [0.7, -0
 def test_steps_are_counted_in_their_order() -> None:
     true = step_rows([PICK, PUSH])
     assert robot_metrics([true], [true])["robot/plan"] == 1.0
-    near = step_rows([PICK | {"start": [0.33, 0.04], "start_turn": 4.0}, PUSH | {"end_turn": 340.0}])
+    near = step_rows([PICK | {"start": [0.33, 0.0], "start_turn": 4.0}, PUSH | {"end_turn": 340.0}])
     found = robot_metrics([true], [near])
     assert found["robot/step"] == 0.5, "4 degrees from 350 are 14 off, 340 from 0 are 20"
     assert found["robot/step_places"] == 1.0
     assert found["robot/plan"] == 0.0
     assert found["robot/length"] == 1.0
-    assert found["robot/place_error"] == pytest.approx(0.05 / 4)
+    assert found["robot/place_error"] == pytest.approx(0.03 / 4)
     assert found["robot/turn_error"] == pytest.approx((14 + 20) / 4)
     swapped, short, none = step_rows([PUSH, PICK]), step_rows([PICK]), step_rows([])
     assert robot_metrics([true], [swapped]) == dict.fromkeys(("robot/step", "robot/step_places", "robot/plan"), 0.0) | {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mio_jax.config import GroupConfig, LoraConfig, MeshConfig, ModelConfig, OptimConfig, RunConfig, StageConfig
 from mio_jax.config_loading import to_dict
@@ -305,17 +307,19 @@ def test_checkpoints_of_adapters_alone_are_read_over_their_base(runs: tuple[Any,
 
 
 def test_fingerprints_tell_every_bit_and_no_mesh() -> None:
-    found = set()
-    for mesh in (make_mesh(MESH, jax.devices()[:4]), make_mesh(MeshConfig(data=1), jax.devices()[:1])):
-        with jax.set_mesh(mesh):
-            plan = plan_model(KINDS["decoder"][0], mesh, param_dtype="bfloat16")
-            params = maker(plan)(jax.random.key(0))
-            found.add(fingerprint(params, plan))
-    assert len(found) == 1
-    up = params["layers"]["mlp"]["up"]
-    swapped = up.at[0, 0, 0].set(up[0, 0, 1]).at[0, 0, 1].set(up[0, 0, 0])
-    for other in (up.at[1, 2, 3].multiply(-1), swapped):
-        changed = {**params, "layers": {**params["layers"], "mlp": {**params["layers"]["mlp"], "up": other}}}
-        found.add(fingerprint(changed, plan))
-    found.add(fingerprint({"embed": params["embed"]}, plan))
-    assert len(found) == 4
+    rng = np.random.default_rng(0)
+    host = {"a": {"w": rng.normal(size=(2, 4, 6)).astype(jnp.bfloat16)}, "b": rng.normal(size=8).astype(np.float32)}
+
+    def of(tree: Any, mesh: Any, *split: str | None) -> str:
+        leaves = jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*split))), tree)
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), host)
+        return fingerprint(leaves, cast(Any, SimpleNamespace(mesh=mesh, shapes=shapes)))
+
+    one, four = make_mesh(MeshConfig(data=1), jax.devices()[:1]), make_mesh(MESH, jax.devices()[:4])
+    own = of(host, one)
+    assert of(host, four, "fsdp") == own
+    turned, swapped = host["a"]["w"].copy(), host["a"]["w"].copy()
+    turned[1, 2, 3] *= -1
+    swapped[0, 0, :2] = swapped[0, 0, 1::-1]
+    others = [of({**host, "a": {"w": w}}, one) for w in (turned, swapped)]
+    assert len({own, of({"b": host["b"]}, one), *others}) == 4
