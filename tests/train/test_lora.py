@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,7 +15,16 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from mio_jax.config import GroupConfig, LoraConfig, MeshConfig, ModelConfig, OptimConfig, RunConfig, StageConfig
+from mio_jax.config import (
+    CheckpointConfig,
+    GroupConfig,
+    LoraConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    StageConfig,
+)
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.nn.base import axes_of, split_model
@@ -28,7 +38,7 @@ from mio_jax.recipes.unified_io2.loss import loss as io2_loss
 from mio_jax.recipes.unified_io2.model import build_model
 from mio_jax.recipes.unified_io2.presets import TINY
 from mio_jax.train.checkpoint import Checkpoints, latest_step
-from mio_jax.train.frozen_base import fingerprint
+from mio_jax.train.frozen_base import fingerprint, frozen_base, stored_paths
 from mio_jax.train.lora import find_kernels
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run import load_run
@@ -36,7 +46,7 @@ from mio_jax.train.run_dir import checkpoint_dir, stage_dir
 from mio_jax.train.stages import train
 from mio_jax.train.state import abstract_state, maker, new_state, plan_model
 from mio_jax.train.step import make_step
-from mio_jax.train.trees import flatten, name_of
+from mio_jax.train.trees import flatten, name_of, pick, put
 from tests.train import tiny
 
 LORA = LoraConfig(rank=2, alpha=6.0, patterns=("*attention/*", "*/mlp/*"))
@@ -112,33 +122,42 @@ def test_adapters_alone_are_trained_and_can_be_merged(kind: str) -> None:
     assert flatten(summed).keys() == flatten(base).keys()
 
 
-def test_adapters_over_a_quantised_product_learn_as_over_a_plain_one() -> None:
-    """With `model.quantize` the frozen product runs in int8; the adapters' gradients differ by its rounding only."""
+def test_adapters_over_quantised_products_learn_as_over_plain_ones() -> None:
+    """With `model.quantize` the frozen products run in int8; losses and gradients differ by its rounding only."""
     pytest.importorskip("qwix")
-    mesh, batch, found = make_mesh(MeshConfig(data=1), jax.devices()[:1]), decoder_batch(), {}
-    for kind in ("none", "int8"):
-        spec = dataclasses.replace(DECODER, dim=32, mlp_dim=64, head_dim=16, depth=1, quantize=kind)
-        plan = plan_model(lambda key, spec=spec: Decoder(spec, key), mesh, lora=LORA)
-        assert plan.lora is not None
-        params = maker(plan)(jax.random.key(0))
-        lora = jax.tree.map(lambda x: x + 0.1, params["lora"])  # B is no longer 0, so A has a gradient too
+    rng = np.random.default_rng(0)
 
-        def loss(lora: Any, params: Any = params, plan: Any = plan) -> Any:
-            return decoder_loss(plan.model({**params, "lora": lora}), batch)[0]
+    def drawn(*shape: int) -> np.ndarray:
+        return (rng.normal(size=shape) * shape[0] ** -0.5).astype(np.float32)
 
-        pulled, steps, gradients = jax.jit(jax.value_and_grad(loss)), [], []
-        for _ in range(3):
-            value, gradient = pulled(lora)
-            steps.append(float(value))
-            gradients.append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradient)]))
-            lora = jax.tree.map(lambda x, g: x - 0.003 * g, lora, gradient)
-        found[kind] = steps, gradients[0]
-    (plain, gradient), (quantised, other) = found["none"], found["int8"]
-    assert quantised != plain, "nothing was quantised"
-    assert quantised[2] < quantised[1] < quantised[0]
-    np.testing.assert_allclose(quantised, plain, rtol=0.01)
-    cosine = gradient @ other / np.linalg.norm(gradient) / np.linalg.norm(other)
-    assert cosine > 0.99
+    sides = {"query": (24, 24), "gate": (24, 48), "up": (24, 48), "down": (48, 24)}
+    base = {name: drawn(*shape) for name, shape in sides.items()}
+    adapters = {name: (drawn(i, 2), drawn(2, o)) for name, (i, o) in sides.items()}
+    x, target = rng.normal(size=(2, 2, 8, 24)).astype(np.float32)
+
+    @partial(jax.jit, static_argnames="kind")
+    def pull(adapters: Any, kind: str) -> tuple[Any, Any, Any]:
+        def loss(adapters: Any) -> Any:
+            w = {name: LowRank(jnp.asarray(base[name]), *adapters[name], 0.5) for name in base}
+            made = swiglu(linear(x, w["query"], quantize=kind), w["gate"], w["up"], w["down"], kind)
+            return jnp.mean((made - target) ** 2)
+
+        value, gradient = jax.value_and_grad(loss)(adapters)
+        return value, gradient, jax.tree.map(lambda x, g: x - 0.5 * g, adapters, gradient)
+
+    losses: dict[str, list[float]] = {"none": [], "int8": []}
+    gradients = {}
+    for kind, found in losses.items():
+        now = adapters
+        for _ in range(5):
+            value, gradient, now = pull(now, kind)
+            found.append(float(value))
+            gradients.setdefault(kind, np.concatenate([np.ravel(g) for g in jax.tree.leaves(gradient)]))
+    assert losses["int8"] != losses["none"], "nothing was quantised"
+    assert losses["int8"][-1] < 0.95 * losses["int8"][0]
+    np.testing.assert_allclose(losses["int8"], losses["none"], rtol=0.02)
+    one, other = gradients["none"], gradients["int8"]
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.99
 
 
 def test_axes_of_adapters_follow_the_kernels() -> None:
@@ -269,6 +288,44 @@ def test_a_start_of_another_size_is_refused(runs: tuple[Any, Any], tmp_path: Pat
         train(other)
 
 
+def test_a_checkpoint_of_adapters_alone_is_read_over_its_base(tmp_path: Path) -> None:
+    model = ModelConfig(lora=dataclasses.replace(LORA, stored="adapters"))
+    optim = OptimConfig(groups=(GroupConfig("embed", rate=0.5),))
+    config = RunConfig(model=model, start_from="weights/x", stages=(StageConfig("a", 1, "m", 1, optim=optim),))
+    mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
+    plan = plan_model(KINDS["decoder"][0], mesh, lora=model.lora)
+    stored, rng = stored_paths(config, plan), np.random.default_rng(0)
+    assert stored is not None
+    assert {path[0] for path in stored} == {"embed", "lora"}
+    own = config.replace(model=ModelConfig(lora=LORA))
+    assert stored_paths(own, plan) is None
+
+    def drawn() -> Any:
+        return jax.tree.map(lambda x: jax.device_put(rng.normal(size=x.shape).astype(x.dtype), x.sharding), plan.params)
+
+    params, others = drawn(), drawn()
+    optimizer = make_optimizer(optim, plan.axes)
+    abstract = abstract_state(plan, optimizer)
+    state = new_state(params, optimizer, abstract)
+    base = frozen_base(config, plan, stored, params)
+    with Checkpoints(tmp_path, CheckpointConfig(), base=base) as checkpoints:
+        checkpoints.save(1, state, {"batches": 1}, {"stage": "a"})
+        checkpoints.wait()
+        names = {name.split("/")[1] for name in checkpoints.describe(1) if name.startswith("params/")}
+        assert names == {"embed", "lora"}
+        assert base is not None
+        assert checkpoints.read_note(1)["base"] == {"start_from": "weights/x", "fingerprint": base.fingerprint}
+    fresh = frozen_base(config, plan, stored, put(params, pick(others, stored)))
+    with Checkpoints(tmp_path, base=fresh) as checkpoints:
+        jax.tree.map(np.testing.assert_array_equal, checkpoints.restore(1, abstract)[0], state)
+        jax.tree.map(np.testing.assert_array_equal, checkpoints.restore_params(1, plan.params), params)
+    with Checkpoints(tmp_path, base=frozen_base(config, plan, stored, others)) as checkpoints:
+        for read in (lambda: checkpoints.restore(1, abstract), lambda: checkpoints.restore_params(1, plan.params)):
+            with pytest.raises(MioError, match=r"for weights with fingerprint \w{16}, and start_from=weights/x"):
+                read()
+
+
+@pytest.mark.slow
 def test_checkpoints_of_adapters_alone_are_read_over_their_base(runs: tuple[Any, Any], tmp_path: Path) -> None:
     """Such a run has the parameters of one that stores all, gone on with or not; another base is refused."""
     first, second = runs
