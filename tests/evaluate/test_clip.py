@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mio_jax.cli.main import main
 from mio_jax.errors import MioError
 from mio_jax.evaluate.clip import clip_images, import_clip, prepare, read_spec
 from mio_jax.evaluate.functions import function
+from mio_jax.evaluate.suite_run import load_clip
 from mio_tokenizers.weights_file import read_arrays
 
 FOLDER = Path(__file__).parent / "clip_tiny"
@@ -75,3 +77,15 @@ def test_a_folder_of_another_kind_is_refused(file: str, change: Any, says: str, 
         (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | change))
     with pytest.raises(MioError, match=says):
         clip_images(folder)
+
+
+def test_the_flag_gives_the_extractor(wanted: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_clip("") == {}
+    [(name, embed)] = load_clip(str(FOLDER)).items()
+    assert name == "clip_image"
+    assert embed(wanted["picture1"][None]).shape == (1, 6)
+    words = ["eval", "--run", "x", "--suite", "mio", "--data", "y", "--clip", str(FOLDER)]
+    assert main([*words, "--extractor", "clip_image=numpy:mean"]) == 2
+    assert "--clip and --extractor clip_image name two networks for CLIP-I" in capsys.readouterr().err
+    assert main(["eval", "--run", "x", "--clip", str(FOLDER)]) == 2
+    assert "--clip is for suites" in capsys.readouterr().err
