@@ -54,8 +54,10 @@ class LoraConfig:
     rank: int = 0  # 0: none
     alpha: float = 16.0  # what an adapter adds is scaled by alpha / rank
     patterns: tuple[str, ...] = ("*layers/*",)
+    stored: str = "all"  # in checkpoints; "adapters": what is trained, over the weights in `start_from`
 
     def __post_init__(self) -> None:
+        require_choice("model.lora.stored", self.stored, ("all", "adapters"))
         require(self.rank >= 0, f"model.lora.rank is {self.rank}; it must be 0 (no adapters) or more")
         require(self.alpha > 0, f"model.lora.alpha is {self.alpha}; it must be positive")
         require(not self.rank or bool(self.patterns), "model.lora.patterns is empty; name kernels, such as *layers/*")
@@ -560,6 +562,10 @@ class RunConfig:
         require(
             all(n and n.replace("_", "").replace("-", "").isalnum() for n in names),
             f"stage names name folders: {names}",
+        )
+        require(
+            self.model.lora.stored == "all" or bool(self.start_from and self.model.lora.rank),
+            "model.lora.stored is 'adapters', which needs the weights that they are for (start_from) and a rank",
         )
 
     def with_steps(self) -> RunConfig:

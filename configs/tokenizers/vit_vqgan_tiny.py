@@ -3,8 +3,8 @@
 mio tokenizer train --config configs/tokenizers/vit_vqgan_tiny.py
 mio tokenizer eval  --config configs/tokenizers/vit_vqgan_tiny.py
 
-The published size is `settings=PRESETS["unified_io2"]`, trained with the defaults of `VQLossConfig` and
-`AdversaryConfig(weight=0.1, kind="style")`.
+The published size is `settings=PRESETS["unified_io2"]`, trained with `VQLossConfig(perceptual=0.1)`, VGGish's
+weights, and `AdversaryConfig(weight=0.1, kind="style")`.
 """
 
 from mio_tokenizers.audio.vit_vqgan import PRESETS
@@ -22,6 +22,7 @@ def get_config() -> ViTVQGANTrainConfig:
         settings=PRESETS["tiny"],
         loss=VQLossConfig(
             l1=1.0,
+            perceptual=0.1,
             codebook="ema",
             adversary=AdversaryConfig(weight=0.1, kind="patch", width=16, start=0.85, alone_until=0.92),
         ),

@@ -113,6 +113,7 @@ def _show(text: str, *, only_config: bool) -> int:
     print(f"{place.text}\n  {found.path}\n  saved {_when(found.time)}\n")
     facts = [("step", str(place.step)), ("batches read", str(data.get("batches", "?")))]
     facts += [(key, str(note[key])) for key in ("stage", "seed", "processes") if key in note]
+    facts += [(f"base: {key}", value) for key, value in note.get("base", {}).items()]  # of a run of adapters
     facts += [(f"metric {name}", f"{value:.6g}") for name, value in found.metrics.items()]
     facts += list(note.get("versions", {"mio_jax": note.get("version", "?")}).items())
     _table([("what", "value"), *facts])

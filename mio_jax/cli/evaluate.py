@@ -8,7 +8,7 @@ With --suite the examples are a benchmark's, or your own, in a folder of yours; 
 
   mio eval --suite list
   mio eval --run runs/x --suite grit --data /data/GRIT --tasks refexp,vqa --examples 500
-  mio eval --run runs/x --suite mio --data /data/mio --recogniser "whisper-cli -nt -f {file}"
+  mio eval --run runs/x --suite mio --data /data/mio --clip weights/clip --recogniser "whisper-cli -nt -f {file}"
   mio eval --run runs/x --suite folder --data my_examples
 """
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return evaluate_suite.run(args)
     if not args.run:
         raise MioError("which run is to be scored? give --run DIR")
-    for name in ("data", "tasks", "subset", "extractor", "recogniser", "stage"):
+    for name in ("data", "tasks", "subset", "extractor", "clip", "recogniser", "stage"):
         if getattr(args, name):
             raise MioError(f"--{name} is for suites: name one with --suite (`mio eval --suite list` prints them)")
     from mio_jax.evaluate.harness import describe, evaluate

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=MODULE:FUNCTION",
         help="a network of yours for a metric that needs one: fid, inception, clip, clip_image, fad, audio_classes",
     )
+    group.add_argument("--clip", default="", metavar="FOLDER", help="CLIP's weights, of Hugging Face, for CLIP-I")
     group.add_argument(
         "--recogniser",
         default="",
@@ -47,13 +48,17 @@ def run(args: argparse.Namespace) -> int:
     if args.directions:
         raise MioError("--directions are of the run's own data; a suite's parts are --tasks")
 
-    from mio_jax.evaluate.suite_run import beside_published, evaluate_suite, load_extractors, load_recogniser
+    from mio_jax.evaluate.suite_run import beside_published, evaluate_suite, load_clip, load_extractors, load_recogniser
     from mio_jax.evaluate.suites import Data, suite_named
     from mio_jax.train.compilation import use_compilation_cache
 
     suite_named(args.suite)
     names = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
-    data = Data(Path(args.data), args.subset, names, load_extractors(args.extractor) | load_recogniser(args.recogniser))
+    networks = load_extractors(args.extractor)
+    if args.clip and "clip_image" in networks:
+        raise MioError("--clip and --extractor clip_image name two networks for CLIP-I; give one of them")
+    networks |= load_clip(args.clip) | load_recogniser(args.recogniser)
+    data = Data(Path(args.data), args.subset, names, networks)
     use_compilation_cache()
     results = evaluate_suite(
         args.run, args.suite, data, examples=args.examples, rows=args.rows, force=args.force, stage=args.stage

@@ -35,8 +35,9 @@ def extractor(extractors: Mapping[str, Callable[..., Any]], name: str, metric: s
     """The user's function. Raises MioError saying what it is to be."""
     if name not in extractors:
         takes, usual = EXTRACTORS[name]
+        flags = f"{'--clip FOLDER of weights, or ' if name == 'clip_image' else ''}--extractor {name}=MODULE:FUNCTION"
         raise MioError(
-            f"{metric} needs a network that is not here: give --extractor {name}=MODULE:FUNCTION, a function of "
+            f"{metric} needs a network that is not here: give {flags}, a function of "
             f"{takes} (published scores take {usual})"
         )
     return extractors[name]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.evaluate import answers, boxes, captions, dense, detection, distances, grit, words
+from mio_jax.evaluate import actions, answers, boxes, captions, dense, detection, distances, grit, words
 from mio_jax.evaluate.pictures import iou, resize_mask
 from mio_jax.evaluate.suites import MetricFn
 
@@ -68,13 +68,15 @@ FUNCTIONS: dict[str, Function] = {
         distances.picture_metrics, "FID; inception and CLIP score", "--extractor fid=... (inception, clip)"
     ),
     "picture_similarity": Function(
-        distances.similarity_metric, "cosine of embeddings (CLIP-I)", "--extractor clip_image=..."
+        distances.similarity_metric, "cosine of embeddings (CLIP-I)", "--clip FOLDER, or --extractor clip_image=..."
     ),
     "wer": Function(words.wer_metric, "word error rate, Whisper's normaliser", "pip install 'mio_jax[eval]'"),
     "spoken_wer": Function(
         words.spoken_wer_metric, "word error rate of speech", "pip install 'mio_jax[eval]' and --recogniser"
     ),
     "sounds": Function(distances.sound_metrics, "FAD; IS and KL of sounds", "--extractor fad=... (audio_classes)"),
+    "robot_steps": Function(_plain(actions.robot_metrics), "robot plans against the set's, step by step; no simulator"),
+    "navigation": Function(_plain(actions.navigation_metrics), "lists of actions against the set's"),
     **{f"grit_{task}": Function(_plain(grit.metric(task)), f"GRIT's {task}") for task in grit.SCORES},
 }
 

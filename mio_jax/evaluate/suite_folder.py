@@ -11,6 +11,7 @@ import numpy as np
 
 from mio_jax.data.media.video_reader import open_video
 from mio_jax.errors import MioError
+from mio_jax.evaluate.actions import step_rows
 from mio_jax.evaluate.functions import function
 from mio_jax.evaluate.suites import Data, Item, Suite, SuiteTask, register
 from mio_jax.task_protocol import INPUTS, TaskAnswer, TaskInputs, as_box
@@ -23,7 +24,10 @@ FOLDER/
   examples.jsonl    a line each: {"task": "vqa", "image": "a.png", "text": "How many?", "target": ["2", "two"]}
                     inputs: text, image, audio, video, box [x1, y1, x2, y2], options, negative; files lie beside it
                     targets: answers or captions (a list), transcripts, boxes (a list), files of masks, normals,
-                    pictures, sounds, of depth a 16-bit grey picture in millimetres"""
+                    pictures, sounds, of depth a 16-bit grey picture in millimetres; of robot_plan steps
+                    {"kind": "pick", "start": [x, y], "start_turn": 0, "end": [x, y], "end_turn": 90} in metres and
+                    degrees, of navigation actions
+                    group: scores are given for each of them too, such as VIMA's levels"""
 
 
 class Rule(NamedTuple):
@@ -64,6 +68,10 @@ def _sound(folder: Path, value: str) -> Any:
     return read_audio(folder / value)
 
 
+def _moves(answer: TaskAnswer) -> list[str]:
+    return [move["action"] for move in answer.actions or ()]
+
+
 SAID = Rule("exact_match", _said, _texts)
 CAPTIONS = Rule("captions", _said, _texts)
 ANSWERS = Rule("vqa", _said, _texts)
@@ -96,6 +104,10 @@ RULES: dict[str, Rule] = {
         lambda folder, value: (read_image(folder / value["image"]), str(value.get("text", ""))),
     ),
     "audio_generation": Rule("sounds", lambda answer: answer.sound, _sound),
+    "robot_plan": Rule(
+        "robot_steps", lambda answer: step_rows(answer.actions or ()), lambda folder, value: step_rows(value)
+    ),
+    "navigation": Rule("navigation", _moves, lambda folder, value: [str(one).lower() for one in value]),
     "transcription": Rule("wer", _said, lambda folder, value: str(value)),
     "speech": Rule("spoken_wer", lambda answer: answer.sound, lambda folder, value: str(value)),
 }
@@ -133,7 +145,7 @@ def _item(folder: Path, line: str, number: int) -> tuple[str, Item]:
         raise MioError(f"{where} is no JSON object with a task: {error!r}") from None
     if task not in RULES:
         raise MioError(f"{where}: task {task!r} has no metric; those that have one: {', '.join(RULES)}")
-    unknown = set(example) - {*INPUTS, "task", "id", "target"}
+    unknown = set(example) - {*INPUTS, "task", "id", "target", "group"}
     if unknown:
         raise MioError(f"{where} has {sorted(unknown)[0]!r}; inputs are {', '.join(INPUTS)}")
 
@@ -154,7 +166,8 @@ def _item(folder: Path, line: str, number: int) -> tuple[str, Item]:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise MioError(f"{where}: its target is none for task {task!r} ({error!r})") from None
 
-    return task, Item(str(example.get("id", number)), task, inputs, target if "target" in example else None)
+    group = str(example.get("group", ""))
+    return task, Item(str(example.get("id", number)), task, inputs, target if "target" in example else None, group)
 
 
 FOLDER = register(

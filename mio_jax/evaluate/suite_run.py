@@ -198,6 +198,13 @@ def load_extractors(written: Sequence[str]) -> dict[str, Callable[..., Any]]:
     return out
 
 
+def load_clip(folder: str) -> dict[str, Callable[..., Any]]:
+    """What --clip names, a folder of CLIP's weights, as the extractor of CLIP-I; "": none. Raises MioError."""
+    from mio_jax.evaluate.clip import clip_images
+
+    return {"clip_image": clip_images(folder)} if folder else {}
+
+
 def load_recogniser(written: str) -> dict[str, Callable[..., Any]]:
     """What --recogniser says, "package.module:function" or a command with {file}, as an extractor; "": none."""
     from mio_jax.evaluate.words import RECOGNISER, recogniser_of

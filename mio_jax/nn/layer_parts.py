@@ -23,7 +23,7 @@ from mio_jax.nn.rotary import rotate
 NORMS = ("rms", "layer")
 QK = ("plain", "rms", "cosine")
 ROTARY = ("half", "pairs")
-MLPS = ("swiglu", "gelu", "gelu_tanh", "relu")
+MLPS = ("swiglu", "gelu", "gelu_tanh", "quick_gelu", "relu")
 MOST_COSINE_SCALE = 100.0  # of cosine attention: no learned scale may make scores larger
 FIRST_COSINE_SCALE = 10.0
 
@@ -43,7 +43,7 @@ class LayerSpec:
       rotary: how a head's numbers are paired, where angles are given.
       bias: every linear map has one.
       key_bias: that of keys too; it shifts all scores of a query alike and so changes nothing, and some models lack it.
-      mlp: "swiglu" is gated and has no biases; "gelu" is exact, "gelu_tanh" its approximation.
+      mlp: "swiglu" is gated and has no biases; "gelu" is exact, "gelu_tanh" and "quick_gelu" (CLIP's) are near it.
       init_std: standard deviation of new weights; 0: 1 / sqrt(inputs), feed-forward cut off at two of them.
       heads_axis, kv_heads_axis: their logical axes; see `mesh.rules`.
     """
@@ -301,4 +301,6 @@ class MLP(Module):
 def activation(name: str, x: jax.Array) -> jax.Array:
     if name == "relu":
         return jax.nn.relu(x)
+    if name == "quick_gelu":
+        return x * jax.nn.sigmoid(1.702 * x)
     return jax.nn.gelu(x, approximate=name == "gelu_tanh")

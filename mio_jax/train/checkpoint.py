@@ -26,6 +26,8 @@ from orbax.checkpoint import v1 as ocp
 from mio_jax.config import CheckpointConfig
 from mio_jax.errors import MioError
 from mio_jax.parallel.distributed import lost_peer
+from mio_jax.train.frozen_base import NOTE as BASE
+from mio_jax.train.frozen_base import FrozenBase
 from mio_jax.train.state import State
 
 ARRAYS = (
@@ -60,7 +62,11 @@ class Checkpoints:
     """
 
     def __init__(
-        self, directory: Path, keep: CheckpointConfig | None = None, padding: Mapping[int, int] | None = None
+        self,
+        directory: Path,
+        keep: CheckpointConfig | None = None,
+        padding: Mapping[int, int] | None = None,
+        base: FrozenBase | None = None,
     ) -> None:
         """Opens the folder.
 
@@ -68,7 +74,9 @@ class Checkpoints:
           keep: which stay when a newer one is saved. None: for reading; nothing is removed.
           padding: sizes that the mesh pads, each with the size that the model knows (`Plan.padding`). It is stored with
             every save, so that a checkpoint of another mesh is filled up or cut to this one.
+          base: parameters that are left out of what is saved, and put back into what is restored.
         """
+        self._base = base
         self._directory = directory.absolute()
         self._padding = dict(padding or {})
         self._orbax = ocp.training.Checkpointer(
@@ -119,6 +127,8 @@ class Checkpoints:
           MioError: this or the save before could not be written.
         """
         note = {**note, "padding": {str(size): own for size, own in self._padding.items()}}
+        if self._base:
+            state, note = {**state, "params": self._base.part(state["params"])}, {**note, BASE: self._base.note}
         items = {**state, "data": _json(data), "note": _json(note)}
         with _writing(self._directory):
             self._orbax.save_checkpointables_async(step, items, force=True, metrics=metrics or None)
@@ -132,10 +142,11 @@ class Checkpoints:
         """The state of `step` laid out as `abstract` says (any mesh), and the loader's position.
 
         Raises:
-          MioError: the checkpoint is of another model or cannot be read.
+          MioError: the checkpoint is of another model or another frozen base, or cannot be read.
         """
-        loaded = self._load(step, {**abstract, "data": None})
-        return {name: loaded[name] for name in abstract}, loaded["data"]
+        loaded = self._load(step, {**self._stored(step, abstract), "data": None})
+        state = {name: loaded[name] for name in abstract}
+        return self._filled(state), loaded["data"]
 
     def read_note(self, step: int) -> dict[str, Any]:
         """The note of `step`. Raises MioError as `restore` does."""
@@ -170,7 +181,18 @@ class Checkpoints:
 
     def restore_params(self, step: int, abstract: Any) -> Any:
         """Only the parameters of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""
-        return self._load(step, {"params": abstract})["params"]
+        return self._filled(self._load(step, self._stored(step, {"params": abstract})))["params"]
+
+    def _stored(self, step: int, abstract: State) -> State:
+        """What a checkpoint holds of a state. Raises MioError if `step` was made over another base."""
+        if not self._base:
+            return abstract
+        self._base.check(self.read_note(step), f"checkpoint {self._directory / str(step)}")
+        return {**abstract, "params": self._base.part(abstract["params"])}
+
+    def _filled(self, state: State) -> State:
+        """The inverse of `_stored`, for arrays."""
+        return {**state, "params": self._base.whole(state["params"])} if self._base else state
 
     def restore_ema(self, step: int, abstract: Any) -> Any:
         """Only the moving average of `step`, laid out as `abstract` says. Raises MioError as `restore` does."""

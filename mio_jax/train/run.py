@@ -19,6 +19,7 @@ from mio_jax.nn.base import split_model
 from mio_jax.parallel import make_mesh, pad_to, rules_of, strip_to
 from mio_jax.protocols import Recipe, load_recipe
 from mio_jax.train.checkpoint import Checkpoints, check_shapes, latest_step
+from mio_jax.train.frozen_base import frozen_base, stored_paths
 from mio_jax.train.lora import KEY
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run_dir import check_tokenizers, checkpoint_dir, load_config
@@ -89,7 +90,7 @@ def load_run(
 
     Raises:
       MioError: no such run, nothing trained yet, other tokenizers than it was trained with, a moving average
-        that the stage does not keep, or a checkpoint that does not fit the config's model.
+        that the stage does not keep, or a checkpoint that does not fit the config's model or its frozen base.
     """
     config = load_config(run_dir)
     index, step = find_checkpoint(config, stage)
@@ -103,7 +104,9 @@ def load_run(
     rules = {name: dataclasses.replace(r, may_replicate=True, pad=False) for name, r in rules_of(config.mesh).items()}
     mesh = mesh or make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
     plan = plan_model(parts.build, mesh, rules, config.model.param_dtype, config.model.lora)
-    with Checkpoints(checkpoint_dir(config, index), padding=plan.padding) as checkpoints:
+    stored = stored_paths(config, plan)
+    base = frozen_base(config, plan, stored, starting_params(config, plan, parts)) if stored else None
+    with Checkpoints(checkpoint_dir(config, index), padding=plan.padding, base=base) as checkpoints:
         params = checkpoints.restore_params(step, plan.params)
         if optim.ema_decay and ema is not False:
             optimizer = make_optimizer(optim, plan.axes)

@@ -24,6 +24,7 @@ from mio_jax.parallel.distributed import meet, rows_here
 from mio_jax.parallel.flops import mfu_per_speed
 from mio_jax.train import schedule
 from mio_jax.train.checkpoint import Checkpoints, latest_step
+from mio_jax.train.frozen_base import FrozenBase, frozen_base, stored_paths
 from mio_jax.train.loop import Loader, StageLoop
 from mio_jax.train.metrics import MetricsWriter
 from mio_jax.train.observe import Observer
@@ -131,6 +132,7 @@ class _Training:
         progress = RunProgress if self._first else SilentProgress
         self._progress = progress([(s.name, s.steps, s.rows) for s in config.stages])
         self._peers = Together(plan.mesh) if jax.process_count() > 1 else Alone()
+        self._base: FrozenBase | None = None  # what is not in the checkpoints
         self._compiled: dict[tuple[OptimConfig, int], tuple[Optimizer, State, Step]] = {}
         for stage in config.stages:  # what does not fit the mesh or the model is said before anything is trained
             batch_sharding(plan.mesh, stage.rows // stage.micro_batches, config.data.length, plan.rules)
@@ -150,13 +152,16 @@ class _Training:
 
     def _start_params(self, first: int, reached: list[int | None]) -> Any:
         """Parameters that stage `first` starts from; None if it has a checkpoint of its own to go on from."""
+        stored, params = stored_paths(self._config, self._plan), None
+        if stored or (first == 0 and reached[0] is None and self._config.start_from):
+            params = starting_params(self._config, self._plan, self._parts)
+            self._base = frozen_base(self._config, self._plan, stored, params)
         if reached[first] is not None:
             return None
-        if first == 0 and self._config.start_from:
-            return starting_params(self._config, self._plan, self._parts)
         if first == 0:
-            return new_params(self._plan, self._config.seed)
-        with Checkpoints(checkpoint_dir(self._config, first - 1), padding=self._plan.padding) as checkpoints:
+            return new_params(self._plan, self._config.seed) if params is None else params
+        padding = self._plan.padding
+        with Checkpoints(checkpoint_dir(self._config, first - 1), padding=padding, base=self._base) as checkpoints:
             return checkpoints.restore_params(self._config.stages[first - 1].steps, self._plan.params)
 
     def _machinery(self, stage: StageConfig) -> tuple[Optimizer, State, Step]:
@@ -183,7 +188,7 @@ class _Training:
         whole = replicated(plan.mesh)
         loader = self._loader(index, rows_here(sharding, stage.rows, config.data.length))
         folder = stage_dir(config, index)
-        with Checkpoints(checkpoint_dir(config, index), config.checkpoint, plan.padding) as checkpoints:
+        with Checkpoints(checkpoint_dir(config, index), config.checkpoint, plan.padding, self._base) as checkpoints:
             if done:
                 state, position = checkpoints.restore(done, abstract)
                 loader.set_state(position)

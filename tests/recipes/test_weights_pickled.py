@@ -2,7 +2,8 @@
 
 `torch_state.bin` was written by `torch.save({"state_dict": {...}, "epoch": 3}, ...)` of PyTorch 2.13, x being
 `torch.arange(12.0).reshape(3, 4)`: wide=x, turned=x.bfloat16().t(), part=x[1:, ::2], count=7, none=zeros(0, 4),
-weight=Parameter(x[:, :1]), half=x.half().
+weight=Parameter(x[:, :1]), half=x.half(). `torch_old_state.bin` is the same in the format before PyTorch 1.6
+(`_use_new_zipfile_serialization=False`), in which torchvision's VGG16 and other older weights are published.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mio_jax.recipes.weights import open_weights
 from mio_tokenizers.weights_pickled import TorchTensor, read_torch
 
 FILE = Path(__file__).parent / "torch_state.bin"
+OLD = FILE.with_name("torch_old_state.bin")
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
 WANTED: dict[str, np.ndarray] = {
     "wide": X,
@@ -49,7 +51,7 @@ class Marker:
 
 def test_a_pytorch_file_has_its_tensors_views_included(tmp_path: Path) -> None:
     shutil.copy(FILE, tmp_path / "pytorch_model.bin")
-    for path in (FILE, tmp_path):
+    for path in (FILE, OLD, tmp_path):
         found = open_weights(path)
         assert found.keys() == WANTED.keys()
         for name, wanted in WANTED.items():
@@ -81,7 +83,15 @@ def changed(path: Path, change: Any) -> Path:
 def test_what_is_no_file_of_weights(tmp_path: Path) -> None:
     cut = tmp_path / "cut.bin"
     cut.write_bytes(FILE.read_bytes()[:400])
-    with pytest.raises(MioError, match=r"cut.bin is cut off or is not a file of torch.save since PyTorch 1.6"):
+    with pytest.raises(MioError, match=r"cut.bin is cut off or is not a file of torch.save"):
+        read_torch(cut)
+    whole = OLD.read_bytes()
+    for length in (3, 30, 300, len(whole) - 60, len(whole) - 1):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(MioError, match=r"cut.bin is cut off or is not a file of torch.save"):
+            read_torch(cut)
+    cut.write_bytes(pickle.dumps([1, 2], 2) + whole)
+    with pytest.raises(MioError, match=r"not a file of torch.save \(it begins with something else\)"):
         read_torch(cut)
     with pytest.raises(MioError, match="cannot read weights"):
         read_torch(tmp_path / "nowhere.bin")

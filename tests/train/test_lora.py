@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
-from mio_jax.config import GroupConfig, LoraConfig, MeshConfig, OptimConfig, StageConfig
+from mio_jax.config import (
+    CheckpointConfig,
+    GroupConfig,
+    LoraConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    StageConfig,
+)
 from mio_jax.config_loading import to_dict
 from mio_jax.errors import MioError
 from mio_jax.nn.base import axes_of, split_model
@@ -24,15 +37,16 @@ from mio_jax.recipes.mio.checkpoint import export_params
 from mio_jax.recipes.unified_io2.loss import loss as io2_loss
 from mio_jax.recipes.unified_io2.model import build_model
 from mio_jax.recipes.unified_io2.presets import TINY
-from mio_jax.train.checkpoint import latest_step
+from mio_jax.train.checkpoint import Checkpoints, latest_step
+from mio_jax.train.frozen_base import fingerprint, frozen_base, stored_paths
 from mio_jax.train.lora import find_kernels
 from mio_jax.train.optimizer import make_optimizer
 from mio_jax.train.run import load_run
-from mio_jax.train.run_dir import checkpoint_dir
+from mio_jax.train.run_dir import checkpoint_dir, stage_dir
 from mio_jax.train.stages import train
 from mio_jax.train.state import abstract_state, maker, new_state, plan_model
 from mio_jax.train.step import make_step
-from mio_jax.train.trees import flatten, name_of
+from mio_jax.train.trees import flatten, name_of, pick, put
 from tests.train import tiny
 
 LORA = LoraConfig(rank=2, alpha=6.0, patterns=("*attention/*", "*/mlp/*"))
@@ -108,6 +122,44 @@ def test_adapters_alone_are_trained_and_can_be_merged(kind: str) -> None:
     assert flatten(summed).keys() == flatten(base).keys()
 
 
+def test_adapters_over_quantised_products_learn_as_over_plain_ones() -> None:
+    """With `model.quantize` the frozen products run in int8; losses and gradients differ by its rounding only."""
+    pytest.importorskip("qwix")
+    rng = np.random.default_rng(0)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return (rng.normal(size=shape) * shape[0] ** -0.5).astype(np.float32)
+
+    sides = {"query": (24, 24), "gate": (24, 48), "up": (24, 48), "down": (48, 24)}
+    base = {name: drawn(*shape) for name, shape in sides.items()}
+    adapters = {name: (drawn(i, 2), drawn(2, o)) for name, (i, o) in sides.items()}
+    x, target = rng.normal(size=(2, 2, 8, 24)).astype(np.float32)
+
+    @partial(jax.jit, static_argnames="kind")
+    def pull(adapters: Any, kind: str) -> tuple[Any, Any, Any]:
+        def loss(adapters: Any) -> Any:
+            w = {name: LowRank(jnp.asarray(base[name]), *adapters[name], 0.5) for name in base}
+            made = swiglu(linear(x, w["query"], quantize=kind), w["gate"], w["up"], w["down"], kind)
+            return jnp.mean((made - target) ** 2)
+
+        value, gradient = jax.value_and_grad(loss)(adapters)
+        return value, gradient, jax.tree.map(lambda x, g: x - 0.5 * g, adapters, gradient)
+
+    losses: dict[str, list[float]] = {"none": [], "int8": []}
+    gradients = {}
+    for kind, found in losses.items():
+        now = adapters
+        for _ in range(5):
+            value, gradient, now = pull(now, kind)
+            found.append(float(value))
+            gradients.setdefault(kind, np.concatenate([np.ravel(g) for g in jax.tree.leaves(gradient)]))
+    assert losses["int8"] != losses["none"], "nothing was quantised"
+    assert losses["int8"][-1] < 0.95 * losses["int8"][0]
+    np.testing.assert_allclose(losses["int8"], losses["none"], rtol=0.02)
+    one, other = gradients["none"], gradients["int8"]
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.99
+
+
 def test_axes_of_adapters_follow_the_kernels() -> None:
     plan = plan_model(KINDS["decoder"][0], make_mesh(MESH, jax.devices()[:4]), lora=LORA, param_dtype="bfloat16")
     axes = {name_of(path): names for path, names in flatten(plan.axes).items()}
@@ -154,9 +206,14 @@ def test_what_cannot_be_adapted_is_said() -> None:
         ({"rank": -1}, "rank is -1"),
         ({"rank": 2, "alpha": 0.0}, "alpha is 0"),
         ({"rank": 1, "patterns": ()}, "empty"),
+        ({"rank": 1, "stored": "some"}, "model.lora.stored is 'some'"),
     ):
         with pytest.raises(MioError, match=said):
             LoraConfig(**wrong)
+    for start_from, rank in (("", 2), ("runs/x", 0)):
+        model = ModelConfig(lora=LoraConfig(rank=rank, stored="adapters"))
+        with pytest.raises(MioError, match=r"stored is 'adapters', which needs .*\(start_from\) and a rank"):
+            RunConfig(model=model, start_from=start_from)
 
 
 def test_other_parameters_can_be_trained_beside_adapters() -> None:
@@ -200,8 +257,6 @@ def test_a_run_of_adapters_starts_from_another_and_is_read_back_merged(runs: tup
 
 
 def test_a_run_of_adapters_goes_on_as_if_never_stopped(runs: tuple[Any, Any], tmp_path: Path) -> None:
-    import shutil
-
     _, second = runs
     again = second.replace(run_dir=str(tmp_path / "again"))
     shutil.copytree(second.run_dir, again.run_dir)
@@ -231,3 +286,97 @@ def test_a_start_of_another_size_is_refused(runs: tuple[Any, Any], tmp_path: Pat
     other = second.replace(run_dir=str(tmp_path / "x"), model=dataclasses.replace(first.model, depth=1))
     with pytest.raises(MioError, match=r"is of another model: params/layers/.* is \(2, "):
         train(other)
+
+
+def test_a_checkpoint_of_adapters_alone_is_read_over_its_base(tmp_path: Path) -> None:
+    model = ModelConfig(lora=dataclasses.replace(LORA, stored="adapters"))
+    optim = OptimConfig(groups=(GroupConfig("embed", rate=0.5),))
+    config = RunConfig(model=model, start_from="weights/x", stages=(StageConfig("a", 1, "m", 1, optim=optim),))
+    mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
+    plan = plan_model(KINDS["decoder"][0], mesh, lora=model.lora)
+    stored, rng = stored_paths(config, plan), np.random.default_rng(0)
+    assert stored is not None
+    assert {path[0] for path in stored} == {"embed", "lora"}
+    own = config.replace(model=ModelConfig(lora=LORA))
+    assert stored_paths(own, plan) is None
+
+    def drawn() -> Any:
+        return jax.tree.map(lambda x: jax.device_put(rng.normal(size=x.shape).astype(x.dtype), x.sharding), plan.params)
+
+    params, others = drawn(), drawn()
+    optimizer = make_optimizer(optim, plan.axes)
+    abstract = abstract_state(plan, optimizer)
+    state = new_state(params, optimizer, abstract)
+    base = frozen_base(config, plan, stored, params)
+    with Checkpoints(tmp_path, CheckpointConfig(), base=base) as checkpoints:
+        checkpoints.save(1, state, {"batches": 1}, {"stage": "a"})
+        checkpoints.wait()
+        names = {name.split("/")[1] for name in checkpoints.describe(1) if name.startswith("params/")}
+        assert names == {"embed", "lora"}
+        assert base is not None
+        assert checkpoints.read_note(1)["base"] == {"start_from": "weights/x", "fingerprint": base.fingerprint}
+    fresh = frozen_base(config, plan, stored, put(params, pick(others, stored)))
+    with Checkpoints(tmp_path, base=fresh) as checkpoints:
+        jax.tree.map(np.testing.assert_array_equal, checkpoints.restore(1, abstract)[0], state)
+        jax.tree.map(np.testing.assert_array_equal, checkpoints.restore_params(1, plan.params), params)
+    with Checkpoints(tmp_path, base=frozen_base(config, plan, stored, others)) as checkpoints:
+        for read in (lambda: checkpoints.restore(1, abstract), lambda: checkpoints.restore_params(1, plan.params)):
+            with pytest.raises(MioError, match=r"for weights with fingerprint \w{16}, and start_from=weights/x"):
+                read()
+
+
+@pytest.mark.slow
+def test_checkpoints_of_adapters_alone_are_read_over_their_base(runs: tuple[Any, Any], tmp_path: Path) -> None:
+    """Such a run has the parameters of one that stores all, gone on with or not; another base is refused."""
+    first, second = runs
+    base = tmp_path / "base"
+    shutil.copytree(first.run_dir, base)
+    thin = second.replace(
+        run_dir=str(tmp_path / "thin"),
+        start_from=str(base),
+        model=dataclasses.replace(second.model, lora=dataclasses.replace(LORA, stored="adapters")),
+        stages=(second.stages[0], dataclasses.replace(second.stages[0], name="c", steps=1)),
+    )
+    train(thin)
+
+    def same_as(wanted: Any, stage: str) -> None:
+        jax.tree.map(np.testing.assert_array_equal, load_run(thin.run_dir, stage=stage).params, wanted)
+
+    last = load_run(thin.run_dir).params
+    same_as(load_run(second.run_dir).params, "b")
+    with Checkpoints(checkpoint_dir(thin, 0)) as checkpoints:
+        names = [name for name in checkpoints.describe(4) if name.startswith("params/")]
+        assert {name.split("/")[1] for name in names} == {"lora"}
+        assert checkpoints.read_note(4)["base"]["start_from"] == str(base)
+    shutil.rmtree(stage_dir(thin, 1))  # killed at the start of a stage
+    train(thin)
+    same_as(last, "c")
+    shutil.rmtree(stage_dir(thin, 1))  # and inside of one
+    shutil.rmtree(checkpoint_dir(thin, 0) / "4")
+    train(thin)
+    same_as(last, "c")
+    shutil.rmtree(base)
+    shutil.copytree(second.run_dir, base)
+    for start in (train, lambda config: load_run(config.run_dir)):
+        shutil.rmtree(checkpoint_dir(thin, 1), ignore_errors=True)
+        with pytest.raises(MioError, match=r"holds adapters for weights with fingerprint \w{16}, and start_from="):
+            start(thin)
+
+
+def test_fingerprints_tell_every_bit_and_no_mesh() -> None:
+    rng = np.random.default_rng(0)
+    host = {"a": {"w": rng.normal(size=(2, 4, 6)).astype(jnp.bfloat16)}, "b": rng.normal(size=8).astype(np.float32)}
+
+    def of(tree: Any, mesh: Any, *split: str | None) -> str:
+        leaves = jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*split))), tree)
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), host)
+        return fingerprint(leaves, cast(Any, SimpleNamespace(mesh=mesh, shapes=shapes)))
+
+    one, four = make_mesh(MeshConfig(data=1), jax.devices()[:1]), make_mesh(MESH, jax.devices()[:4])
+    own = of(host, one)
+    assert of(host, four, "fsdp") == own
+    turned, swapped = host["a"]["w"].copy(), host["a"]["w"].copy()
+    turned[1, 2, 3] *= -1
+    swapped[0, 0, :2] = swapped[0, 0, 1::-1]
+    others = [of({**host, "a": {"w": w}}, one) for w in (turned, swapped)]
+    assert len({own, of({"b": host["b"]}, one), *others}) == 4

@@ -13,8 +13,10 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.nn.base import Params, to_pure_dict
 from mio_tokenizers.training.checkpoint import read_safetensors, write_safetensors
+from mio_tokenizers.weights_pickled import read_torch
 
 FORMAT = "1"
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # of files of published weights
 
 
 def write_weights(
@@ -52,6 +54,15 @@ def read_kind(path: str | Path) -> str:
 def read_data_notice(path: str | Path) -> dict[str, str]:
     """Name, licence and attribution of the data that the tokenizer in `path` was trained on."""
     return json.loads(read_safetensors(path)[1].get("data", "{}"))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a safetensors or PyTorch file; PyTorch is not needed. Raises MioError if it cannot be read."""
+    if path.suffix not in SUFFIXES:
+        raise MioError(f"{path}: published weights are in files {', '.join(SUFFIXES)}")
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)[0]
+    return {name: tensor.read() for name, tensor in read_torch(path).items()}
 
 
 def _named(tree: Any) -> tuple[dict[str, Any], Any]:

@@ -96,49 +96,104 @@ class _Unpickler(pickle.Unpickler):
         return self._stored(pid)
 
 
+Stored = Callable[[Any], _Storage]  # what a persistent id stands for
+OLD_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of files of torch.save before PyTorch 1.6
+
+
 def read_torch(file: Path) -> dict[str, TorchTensor]:
-    """The tensors of a PyTorch zip file, those of nested dicts by their dotted names; `state_dict` is left out of them.
+    """The tensors of a PyTorch file, those of nested dicts by their dotted names; `state_dict` is left out of them.
 
     Raises:
-      MioError: absent, cut off, of the format before PyTorch 1.6, big-endian, or asking for more than tensors.
+      MioError: absent, cut off, no file of torch.save, big-endian, or asking for more than tensors.
     """
     try:
-        with zipfile.ZipFile(file) as archive, file.open("rb") as raw:
-            members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
-            if "data.pkl" not in members:
-                raise MioError(f"{file} holds no data.pkl; it is not a file of torch.save")
-            if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-                raise MioError(f"{file} is big-endian; save it again on a little-endian machine")
-
-            def stored(pid: Any) -> _Storage:
-                _, dtype, key, _, count = pid
-                member = members[f"data/{key}"]
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise MioError(f"{file}: its data are compressed; save it again with torch.save")
-                raw.seek(member.header_offset)
-                name, extra = struct.unpack("<26xHH", raw.read(LOCAL_HEADER))
-                return _Storage(np.dtype(dtype), member.header_offset + LOCAL_HEADER + name + extra, int(count))
-
-            def rebuilt(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> TorchTensor:
-                last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-                if 0 not in shape and not 0 <= last < storage.numel:
-                    raise MioError(f"{file}: a tensor of shape {tuple(shape)} reaches beyond its storage")
-                at = storage.offset + offset * storage.dtype.itemsize
-                return TorchTensor(file, storage.dtype, tuple(shape), tuple(strides), at)
-
-            allowed = {("torch", name): dtype for name, dtype in STORAGES.items()} | {
-                ("torch._utils", "_rebuild_tensor_v2"): rebuilt,
-                ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-                ("collections", "OrderedDict"): collections.OrderedDict,
-            }
-            tree = _Unpickler(io.BytesIO(archive.read(members["data.pkl"])), str(file), allowed, stored).load()
+        with file.open("rb") as raw:
+            tree = _zipped(file, raw) if raw.peek(2)[:2] == b"PK" else _old(file, raw)
     except OSError as e:
         raise MioError(f"cannot read weights {file}: {e.strerror}") from e
-    except (zipfile.BadZipFile, pickle.UnpicklingError, struct.error, KeyError, EOFError, ValueError) as e:
-        raise MioError(f"{file} is cut off or is not a file of torch.save since PyTorch 1.6 ({e})") from e
+    except (
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+        struct.error,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+    ) as e:
+        raise MioError(f"{file} is cut off or is not a file of torch.save ({e})") from e
     if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
     return {name: value for name, value in _flat(tree, ".") if isinstance(value, TorchTensor)}
+
+
+def _tree(data: IO[bytes], file: Path, stored: Stored) -> Any:
+    """The pickled tree of a PyTorch file, with a `TorchTensor` for each tensor."""
+
+    def rebuilt(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> TorchTensor:
+        last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if 0 not in shape and not 0 <= last < storage.numel:
+            raise MioError(f"{file}: a tensor of shape {tuple(shape)} reaches beyond its storage")
+        at = storage.offset + offset * storage.dtype.itemsize
+        return TorchTensor(file, storage.dtype, tuple(shape), tuple(strides), at)
+
+    allowed = {("torch", name): dtype for name, dtype in STORAGES.items()} | {
+        ("torch._utils", "_rebuild_tensor"): rebuilt,
+        ("torch._utils", "_rebuild_tensor_v2"): rebuilt,
+        ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
+        ("collections", "OrderedDict"): collections.OrderedDict,
+    }
+    return _Unpickler(data, str(file), allowed, stored).load()
+
+
+def _zipped(file: Path, raw: IO[bytes]) -> Any:
+    """The tree of a zip file, as torch.save writes them since PyTorch 1.6."""
+    with zipfile.ZipFile(file) as archive:
+        members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
+        if "data.pkl" not in members:
+            raise MioError(f"{file} holds no data.pkl; it is not a file of torch.save")
+        if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
+            raise MioError(f"{file} is big-endian; save it again on a little-endian machine")
+
+        def stored(pid: Any) -> _Storage:
+            _, dtype, key, _, count = pid
+            member = members[f"data/{key}"]
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise MioError(f"{file}: its data are compressed; save it again with torch.save")
+            raw.seek(member.header_offset)
+            name, extra = struct.unpack("<26xHH", raw.read(LOCAL_HEADER))
+            return _Storage(np.dtype(dtype), member.header_offset + LOCAL_HEADER + name + extra, int(count))
+
+        return _tree(io.BytesIO(archive.read(members["data.pkl"])), file, stored)
+
+
+def _old(file: Path, raw: IO[bytes]) -> Any:
+    """The tree of a file from before PyTorch 1.6: pickles one after another, then every storage behind its length."""
+    raw.seek(0)
+    magic, _, system = (_Unpickler(raw, str(file), {}).load() for _ in range(3))
+    if magic != OLD_MAGIC:
+        raise ValueError("it begins with something else")
+    if not system["little_endian"]:
+        raise MioError(f"{file} is big-endian; save it again on a little-endian machine")
+    start, found = raw.tell(), {}
+
+    def count(pid: Any) -> _Storage:
+        _, dtype, key, _, numel, view = pid
+        if view is not None:
+            raise MioError(f"{file} holds views of storages; save it again with a PyTorch since 1.6")
+        found[key] = _Storage(np.dtype(dtype), 0, int(numel))
+        return found[key]
+
+    _tree(raw, file, count)  # where the storages lie is known behind the tree only, so it is read twice
+    for key in _Unpickler(raw, str(file), {}).load():
+        (numel,) = struct.unpack("<q", raw.read(8))
+        if numel != found[key].numel:
+            raise ValueError(f"storage {key} holds {numel} numbers, not {found[key].numel}")
+        found[key] = found[key]._replace(offset=raw.tell())
+        raw.seek(numel * found[key].dtype.itemsize, io.SEEK_CUR)
+    if raw.tell() > file.stat().st_size:
+        raise ValueError(f"it ends at byte {file.stat().st_size} of {raw.tell()}")
+    raw.seek(start)
+    return _tree(raw, file, lambda pid: found[pid[2]])
 
 
 def read_objects(data: IO[bytes], file: Path, name: str) -> dict[str, Held]:

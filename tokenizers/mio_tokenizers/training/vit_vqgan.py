@@ -20,6 +20,7 @@ from mio_tokenizers.training.audio import clips_of
 from mio_tokenizers.training.audio_evaluation import reconstruction_figures
 from mio_tokenizers.training.config import TokenizerTrainConfig
 from mio_tokenizers.training.kinds import Media, select
+from mio_tokenizers.training.perceptual import watched
 from mio_tokenizers.training.run import data_notice, fit_config
 from mio_tokenizers.training.vq_loss import VQLossConfig, first_state, learned_codebook, make_adversary, make_loss
 
@@ -32,7 +33,7 @@ class ViTVQGANTrainConfig(TokenizerTrainConfig):
 
     kind: str = "vit_vqgan"
     settings: ViTVQGANSettings = field(default_factory=ViTVQGANSettings)
-    loss: VQLossConfig = field(default_factory=VQLossConfig)
+    loss: VQLossConfig = field(default_factory=lambda: VQLossConfig(perceptual=0.1))
     eval_sounds: int = 64  # held-out clips that are also judged as sound, through Griffin-Lim
 
     def __post_init__(self) -> None:
@@ -74,13 +75,17 @@ def train(config: ViTVQGANTrainConfig, media: Media) -> MelTokenizer:
     mels = [whole_mels(array, MelSpec(mels=count), frames) for array in clips]
     shortest = min(mel.shape[2] for mel in mels)
     data, sample = make_sampler(config, np.concatenate([mel[:, :, :shortest] for mel in mels]))
+    files, weight = config.loss.perceptual_weights, config.loss.perceptual
+    network, data, sample = watched(
+        files, weight, data, sample, channels=1, size=config.settings.size, name=config.name
+    )
     build = functools.partial(ViTVQGAN, config.settings)
     graphdef, _ = split_model(build)
     params, extra = first_state(build, config.settings, config.loss, config.seed)
     judge, adversary = make_adversary(
         config.loss.adversary, config.optim.steps, config.seed, config.settings.size, channels=1
     )
-    loss_fn = make_loss(config.loss, config.settings, graphdef, judge, PIVOT)
+    loss_fn = make_loss(config.loss, config.settings, graphdef, judge, PIVOT, network)
     fitted = fit_config(config, loss_fn, params, data, sample, clips, extra=extra, adversary=adversary)
     codebook = learned_codebook(fitted.params, fitted.extra)
     MelTokenizer.from_training(config.settings, fitted.params["model"], codebook).save(config.out, data_notice(config))

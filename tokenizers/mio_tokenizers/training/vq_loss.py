@@ -26,6 +26,7 @@ from mio_tokenizers.quantize import (
 )
 from mio_tokenizers.training.image_losses import PatchDiscriminator, reconstruction_losses
 from mio_tokenizers.training.loop import Adversary, LossFn, StepAux
+from mio_tokenizers.training.perceptual import Perceptual, Watched
 from mio_tokenizers.training.style_discriminator import StyleDiscriminator
 from mio_tokenizers.vq_tokenizer import VQSettings, code_vectors
 
@@ -62,13 +63,19 @@ class AdversaryConfig:
 
 @dataclass(frozen=True)
 class VQLossConfig:
-    """Weights of the losses (see `image_losses.reconstruction_losses`) and how the codebook learns."""
+    """Weights of the losses (see `image_losses.reconstruction_losses`) and how the codebook learns.
+
+    `perceptual` is the weight of LPIPS as VQGAN was published; the published ViT-VQGAN has 0.1 and VGGish. It takes
+    part where `perceptual_weights` names the network's files (see `perceptual.read_perceptual`).
+    """
 
     l1: float = 0.0
     l2: float = 1.0
     edge: float = 0.0
     multiscale: float = 0.0
     edge_strength: float = 0.0
+    perceptual: float = 1.0
+    perceptual_weights: str = ""  # files of the user's, separated by commas; "": off
     quantisation: float = 1.0  # of the whole loss between vectors and codes
     commitment: float = 0.25  # within it, of the vectors' way to their codes
     codebook: str = "loss"  # or "ema": moving averages, and codes that nothing uses are given to vectors of the batch
@@ -77,7 +84,8 @@ class VQLossConfig:
     adversary: AdversaryConfig = AdversaryConfig()
 
     def __post_init__(self) -> None:
-        for name in ("l1", "l2", "edge", "multiscale", "edge_strength", "quantisation", "commitment", "revive_below"):
+        names = ("l1", "l2", "edge", "multiscale", "edge_strength", "perceptual", "quantisation", "commitment")
+        for name in (*names, "revive_below"):
             require(getattr(self, name) >= 0, f"loss.{name} is {getattr(self, name)}; it must be 0 or more")
         require_choice("loss.codebook", self.codebook, ("loss", "ema"))
         require(0 < self.codebook_decay < 1, f"loss.codebook_decay is {self.codebook_decay}; it must be in (0, 1)")
@@ -113,29 +121,37 @@ def fooling_loss(kind: str, made: jax.Array) -> jax.Array:
 
 
 def make_loss(
-    loss: VQLossConfig, settings: VQSettings, graphdef: Any, discriminator: Any, pivot: tuple[str, ...]
+    loss: VQLossConfig,
+    settings: VQSettings,
+    graphdef: Any,
+    discriminator: Any,
+    pivot: tuple[str, ...],
+    network: Perceptual | None = None,
 ) -> LossFn:
     """The loss of one batch.
 
     Args:
       pivot: path of the decoder's weight at which the adaptive weight compares the losses' pulls.
+      network: of the perceptual loss; then batches are `Watched`.
     """
 
-    def judge(output: jax.Array, batch: jax.Array, adversary: Params | None) -> tuple[jax.Array, Any, Any]:
+    def judge(output: jax.Array, batch: jax.Array, arrays: Any, adversary: Params | None) -> tuple[jax.Array, Any, Any]:
         """(weighted reconstruction loss, its terms, loss for being found out or None)."""
         terms = reconstruction_losses(output, batch, loss.edge_strength)
+        if network is not None:
+            terms["perceptual"] = jnp.mean(network(arrays, output, batch))
         terms = {name: value for name, value in terms.items() if getattr(loss, name)}
         total = sum((getattr(loss, name) * value for name, value in terms.items()), jnp.zeros(()))
         if adversary is None:
             return total, terms, None
         return total, terms, fooling_loss(loss.adversary.loss, apply(discriminator, adversary)(output))
 
-    def factor(params: Params, vectors: jax.Array, batch: jax.Array, adversary: Params) -> jax.Array:
+    def factor(params: Params, vectors: jax.Array, batch: jax.Array, arrays: Any, adversary: Params) -> jax.Array:
         """|pull of the reconstruction| / |pull of the adversary| at the pivot."""
 
         def both(weight: jax.Array) -> jax.Array:
             output = apply(graphdef, _replaced(params, pivot, weight)).rebuild(vectors)
-            total, _, fooled = judge(output, batch, adversary)
+            total, _, fooled = judge(output, batch, arrays, adversary)
             return jnp.stack([total, fooled])
 
         _, back = jax.vjp(both, functools.reduce(lambda tree, name: tree[name], pivot, params))
@@ -143,8 +159,9 @@ def make_loss(
         return jnp.clip(rebuild / (fool + 1e-4), 0, LARGEST_FACTOR)
 
     def loss_fn(
-        params: Params, extra: Any, batch: jax.Array, key: jax.Array, adversary: Params | None
+        params: Params, extra: Any, batch: Any, key: jax.Array, adversary: Params | None
     ) -> tuple[jax.Array, StepAux]:
+        batch, arrays = batch if isinstance(batch, Watched) else (batch, None)
         model = apply(graphdef, params["model"])
         latents = model.latents(batch)
         rows = code_vectors(settings, learned_codebook(params, extra))
@@ -152,7 +169,7 @@ def make_loss(
         quantised = rows[chosen]
         vectors = straight_through(latents, quantised)
         output = model.rebuild(vectors)
-        total, terms, fooled = judge(output, batch, adversary)
+        total, terms, fooled = judge(output, batch, arrays, adversary)
         if loss.codebook == "ema":
             terms["quantisation"] = loss.commitment * jnp.mean((latents - jax.lax.stop_gradient(quantised)) ** 2)
         else:
@@ -162,7 +179,7 @@ def make_loss(
         if adversary is not None:
             weight = jnp.asarray(loss.adversary.weight)
             if loss.adversary.adaptive:
-                weight *= factor(*jax.lax.stop_gradient((params["model"], vectors, batch, adversary)))
+                weight *= factor(*jax.lax.stop_gradient((params["model"], vectors, batch, arrays, adversary)))
             total += jax.lax.stop_gradient(weight) * fooled
             metrics |= {"fool": fooled, "fool_weight": weight}
         if loss.codebook == "ema":

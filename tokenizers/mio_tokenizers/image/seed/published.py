@@ -22,13 +22,12 @@ from mio_tokenizers.image.seed.key_map import (
 )
 from mio_tokenizers.image.seed.positions import resize_positions
 from mio_tokenizers.image.seed.settings import SeedSettings, seed_settings
-from mio_tokenizers.training.checkpoint import read_safetensors
 from mio_tokenizers.weights_check import check_shapes
-from mio_tokenizers.weights_pickled import read_torch
+from mio_tokenizers.weights_file import SUFFIXES
+from mio_tokenizers.weights_file import read_arrays as read_arrays  # used through this module
 
 Arrays = dict[str, np.ndarray]
 WEIGHTS, TOWER = "seed_quantizer", "eva_vit_g"  # names of published files, without suffix
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 CONFIG = "config.json"
 POSITIONS = "visual_encoder.pos_embed"
 IGNORED = ("*.position_ids",)
@@ -40,15 +39,6 @@ TEXT_SIDE = (
     "Qformer.bert.encoder.layer.[0-9][0-9].output.*",
 )
 TOWER_ENDS = ("norm.*", "fc_norm.*", "head.*")  # of EVA's own file, behind the layers that SEED uses
-
-
-def read_arrays(path: Path) -> Arrays:
-    """Every array of a safetensors or PyTorch file; PyTorch is not needed. Raises MioError if it cannot be read."""
-    if path.suffix not in SUFFIXES:
-        raise MioError(f"{path}: published weights are in files {', '.join(SUFFIXES)}")
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)[0]
-    return {name: tensor.read() for name, tensor in read_torch(path).items()}
 
 
 def read_folder(folder: Path) -> tuple[Arrays, SeedSettings]:
