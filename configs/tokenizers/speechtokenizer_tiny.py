@@ -26,27 +26,27 @@ def get_config() -> SpeechTokenizerTrainConfig:
         media=("asterisk.audio",),
         window_seconds=2.0,
         settings=CodecSpec(
-            seanet=SEANetSpec(n_filters=6, dimension=96), n_q=4, codebook_size=128, semantic_dimension=80
+            seanet=SEANetSpec(n_filters=4, dimension=64), n_q=4, codebook_size=128, semantic_dimension=80
         ),
         layers=4,
-        segment_frames=50,
+        segment_frames=40,
         teacher="log_mel",
         # The published weights; discriminators, 1/16 as wide, join when there is something to judge.
         loss=SpeechLossConfig(
             adversarial_start=0.7,
             adversarial_learning_rate=1e-3,
-            stft=STFTDiscriminatorSpec(filters=4, sizes=(1024, 512, 256)),
-            waves=WaveDiscriminatorSpec(periods=(2, 5, 11), scales=2, divide=16),
+            stft=STFTDiscriminatorSpec(filters=4, sizes=(1024, 256)),
+            waves=WaveDiscriminatorSpec(periods=(2, 5), scales=2, divide=16),
         ),
         # Codebooks that follow quickly: the encoder moves fast in so short a training.
         codebook_decay=0.95,
         dead_below=0.1,
         revive=True,
         optim=TokenizerOptimConfig(
-            steps=1000, batch_size=8, learning_rate=2e-3, warmup_steps=50, final_ratio=0.02, clip_norm=1e9
+            steps=500, batch_size=8, learning_rate=2e-3, warmup_steps=30, final_ratio=0.02, clip_norm=1e9
         ),
         checkpoint_every=50,
-        log_every=20,
+        log_every=10,
         data_name="Asterisk core sounds, English (train split)",
         data_licence="CC BY-SA 3.0",
         data_attribution="spoken by Allison Smith, by Digium",

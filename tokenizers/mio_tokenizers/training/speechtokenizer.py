@@ -21,7 +21,7 @@ from mio_tokenizers.audio.codec import Codec, CodecSpec
 from mio_tokenizers.audio.speech import SpeechSpec, SpeechTokenizer
 from mio_tokenizers.base import Audio
 from mio_tokenizers.training import audio_losses as losses
-from mio_tokenizers.training.audio import INIT_CLIPS, first_books
+from mio_tokenizers.training.audio import first_books
 from mio_tokenizers.training.audio_evaluation import reconstruction_figures
 from mio_tokenizers.training.config import TokenizerOptimConfig, TokenizerTrainConfig
 from mio_tokenizers.training.kinds import Media, select
@@ -31,7 +31,7 @@ from mio_tokenizers.training.speech_loss import SpeechLossConfig, make_adversary
 from mio_tokenizers.training.speech_segments import Segments, check_sounds
 from mio_tokenizers.training.speech_teacher import as_float, features_of
 
-KMEANS_STEPS = 50
+KMEANS_STEPS, FIRST_SOUNDS = 50, 64
 
 
 def published_optim() -> TokenizerOptimConfig:
@@ -134,7 +134,7 @@ def fit_codec(config: SpeechTokenizerTrainConfig, media: Media, stop_after: int 
     root = jax.random.key(config.seed, impl="rbg")
     params = jax.jit(functools.partial(init_params, build))(jax.random.fold_in(root, 0))
     count = sum(map(len, arrays))
-    rows = np.linspace(0, count - 1, min(INIT_CLIPS, count)).astype(int)
+    rows = np.linspace(0, count - 1, min(FIRST_SOUNDS, count)).astype(int)
     first = as_float(feed.cut(rows, np.random.default_rng(config.seed).random(len(rows)))["wave"])
     books = first_books(
         config, graphdef, params, first, jax.random.fold_in(jax.random.key(config.seed), 1), iterations=KMEANS_STEPS
