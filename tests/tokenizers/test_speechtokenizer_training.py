@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,14 @@ from mio_jax.data.media_arrays import save_media
 from mio_jax.errors import MioError
 from mio_jax.nn.base import init_params, split_model
 from mio_tokenizers import load
-from mio_tokenizers.audio import SpeechTokenizer, StreamingDecoder, rvq
+from mio_tokenizers.audio import SpeechTokenizer, StreamingDecoder, rvq, write_wav
 from mio_tokenizers.audio.codec import Codec, CodecSpec
 from mio_tokenizers.audio.seanet import SEANetSpec
 from mio_tokenizers.base import Audio
-from mio_tokenizers.training import audio_losses, speech_loss, speechtokenizer
+from mio_tokenizers.training import audio_losses, loop, speech_loss, speechtokenizer
 from mio_tokenizers.training.audio_discriminators import STFTDiscriminatorSpec, spectral_norm
 from mio_tokenizers.training.audio_wave_discriminators import WaveDiscriminatorSpec
+from mio_tokenizers.training.checkpoint import save_state
 from mio_tokenizers.training.config import TokenizerOptimConfig, TokenizerTrainConfig
 from mio_tokenizers.training.speech_segments import Segments
 from mio_tokenizers.training.speech_teacher import features_of, read_features, write_features
@@ -63,15 +66,15 @@ def config(tmp_path: Path) -> speechtokenizer.SpeechTokenizerTrainConfig:
         out=str(tmp_path / "speech.safetensors"),
         work_dir=str(tmp_path / "work"),
         media=("made.audio",),
-        settings=CodecSpec(seanet=seanet, n_q=3, codebook_size=8, sample_rate=RATE, semantic_dimension=80),
-        layers=3,
+        settings=CodecSpec(seanet=seanet, n_q=2, codebook_size=8, sample_rate=RATE, semantic_dimension=80),
+        layers=2,
         segment_frames=FRAMES,
         window_seconds=0.0,
         teacher="log_mel",
         loss=speech_loss.SpeechLossConfig(
             mel_weights=(45.0, 1.0), mel_sizes=(128, 64), mel_hops=(32, 16), mels=8, mel_high=2000.0,
             stft=STFTDiscriminatorSpec(filters=2, sizes=(64,), dilations=(1,)),
-            waves=WaveDiscriminatorSpec(periods=(3,), scales=2, divide=32),
+            waves=WaveDiscriminatorSpec(periods=(3,), scales=1, divide=32),
         ),
         optim=TokenizerOptimConfig(steps=2, batch_size=3, learning_rate=1e-3, warmup_steps=0, clip_norm=1e9),
         checkpoint_every=1,
@@ -89,19 +92,29 @@ def rows(config: TokenizerTrainConfig) -> list[dict[str, float]]:
     return [{k: v for k, v in json.loads(line).items() if k != "wall_s"} for line in text.splitlines()]
 
 
-def test_two_steps_then_the_same_after_a_break_and_a_tokenizer_comes_out(config, media, tmp_path, capsys):
-    tokenizer = speechtokenizer.train(config, media)
+def test_two_steps_then_the_same_after_a_break_and_a_tokenizer_comes_out(config, media, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = "runs/tokenizers/speechtokenizer_tiny/speechtokenizer_tiny.safetensors"  # the page's
+    config = dataclasses.replace(config, out=name)
+    # A state as a process that was killed after the first step would have left it.
+    broken = dataclasses.replace(config, out=str(tmp_path / "b.safetensors"), work_dir=str(tmp_path / "b"))
+
+    def save(directory: Path, step: int, *state: Any) -> None:
+        save_state(directory, step, *state)
+        if step == 1:
+            shutil.copytree(directory, broken.work_dir)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_state", save)
+        tokenizer = speechtokenizer.train(config, media)
     assert "distilled from log_mel" in capsys.readouterr().out
     log = rows(config)
     assert [row["step"] for row in log] == [1, 2]
     for row in log:
         assert all(np.isfinite(value) for value in row.values())
-        assert set(TERMS) | {"adversary_loss", "real_score", "made_score", "used_0", "used_2"} <= set(row)
-    # Broken off after the first step and gone on with: equal to the last bit.
-    broken = dataclasses.replace(config, out=str(tmp_path / "b.safetensors"), work_dir=str(tmp_path / "b"))
-    speechtokenizer.fit_codec(broken, media, stop_after=1)
+        assert set(TERMS) | {"adversary_loss", "real_score", "made_score", "used_0", "used_1"} <= set(row)
     again = speechtokenizer.train(broken, media)
-    assert again.fingerprint == tokenizer.fingerprint
+    assert again.fingerprint == tokenizer.fingerprint, "resumed: equal to the last bit"
     assert rows(broken) == log
     # The codebooks have moved between the steps, by averages alone.
     assert log[0]["commitment"] != log[1]["commitment"]
@@ -109,7 +122,7 @@ def test_two_steps_then_the_same_after_a_break_and_a_tokenizer_comes_out(config,
     loaded = load(config.out)
     assert isinstance(loaded, SpeechTokenizer)
     codes = loaded.encode(Audio(media["test/made.audio"][1] / 32767.0, RATE))
-    assert codes.shape == (3, 60)
+    assert codes.shape == (2, 60)
     whole = loaded.decode(codes).samples
     stream = StreamingDecoder(loaded, 15)
     parts = [*(stream.push(codes[:, at : at + 15]) for at in range(0, 60, 15)), stream.finish()]
@@ -117,13 +130,21 @@ def test_two_steps_then_the_same_after_a_break_and_a_tokenizer_comes_out(config,
     assert len(parts[1]), "sound comes before the last codes do"
     published = loaded.published()
     assert {"transform.weight", "encoder.model.0.conv.conv.weight_g"} <= set(published)
-    back = SpeechTokenizer.from_published(published, config.settings, 3)
+    back = SpeechTokenizer.from_published(published, config.settings, 2)
     assert back.fingerprint == loaded.fingerprint
     assert {name: a.tobytes() for name, a in back.published().items()} == {n: a.tobytes() for n, a in published.items()}
+    write_wav("a.wav", Audio(media["test/made.audio"][1] / np.float32(32767), RATE))
+    page = (CONFIGS.parents[1] / "docs" / "speechtokenizer.md").read_text(encoding="utf-8")
+    made: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], made)
+    assert made["codes"].shape == (2, 60)
+    np.testing.assert_allclose(np.concatenate([made["first"], *made["rest"]]), made["sound"].samples, atol=1e-5)
+    assert made["meaning"].shape == (60, 80)
+    assert set(made["arrays"]) == set(published)
     figures = speechtokenizer.evaluate(config, loaded, media)["held_out"]["made.audio"]
     wanted = {f"{name}{c}" for name in ("mel", "distillation") for c in ("", "_shuffled")} | {"mel_silence"}
     assert wanted <= set(figures)
-    assert len(figures["codes_used"]) == 3
+    assert len(figures["codes_used"]) == 2
     json.dumps(figures)
 
 
@@ -140,7 +161,7 @@ def test_each_loss_reaches_what_it_should(config, media):
     batch = speech_loss.to_batch(feed(0), jax.random.key(0))
     unit = dataclasses.replace(config.loss, mel=1.0, wave=1.0, commitment=1.0, distillation=1.0)
     loss = speech_loss.make_loss(dataclasses.replace(config, loss=unit), codec, judges)
-    books = rvq.new_state(3, 8, 6, jax.random.key(1))
+    books = rvq.new_state(2, 8, 6, jax.random.key(1))
 
     @jax.jit
     @functools.partial(jax.grad, has_aux=True)
@@ -176,7 +197,7 @@ def flat(tree: Any) -> dict[str, jax.Array]:
 def test_segments_go_with_their_features_and_end_where_the_sound_does(media):
     waves = media["train/made.audio"]
     frames = np.broadcast_to(np.arange(58)[None, :, None], (12, 58, 2)).astype(np.float16)  # two frames fewer
-    segments = Segments([waves], [frames], hop=HOP, frames=FRAMES, batch=200, seed=3)
+    segments = Segments([waves], [frames], hop=HOP, frames=FRAMES, batch=30, seed=3)
     batch = segments(7)
     np.testing.assert_array_equal(batch["wave"], segments(7)["wave"])
     assert (batch["wave"] != segments(8)["wave"]).any()
@@ -217,6 +238,46 @@ def test_features_that_are_made_beforehand(config, media, tmp_path, monkeypatch,
     capsys.readouterr()
     assert main([*base, "--out", "cli"]) == 2
     assert "needs --teacher" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the libraries below, which are not ours
+def test_a_hubert_teaches(tmp_path):
+    """Layers and their mean as the library gives them, at the frames that the codec has, but for the last."""
+    pytest.importorskip("transformers", reason="pip install -e .[teacher]")
+    import torch
+    from transformers import HubertConfig, HubertModel
+
+    model = HubertModel(
+        HubertConfig(
+            hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, conv_dim=(8,) * 7,
+            num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        )
+    ).eval()  # fmt: skip
+    model.save_pretrained(tmp_path / "hubert")
+    spec = CodecSpec(semantic_dimension=12)
+    waves = np.round(np.random.default_rng(0).normal(0, 3000, (3, 16000))).astype(np.int16)
+    for name, chosen in (("", slice(None)), (":1", slice(1, 2))):
+        write_features(tmp_path / "made", f"hubert:{tmp_path}/hubert{name}", {"train/x.audio": waves}, spec)
+        [found] = read_features(str(tmp_path / "made"), ["train/x.audio"], [waves], spec)
+        assert found.shape == (3, 49, 12)
+        wave = waves[1] / 32767.0
+        with torch.no_grad():
+            normal = torch.tensor((wave - wave.mean()) / wave.std(), dtype=torch.float32)[None]
+            states = model(normal, output_hidden_states=True).hidden_states
+        assert len(states) == 3
+        expected = torch.stack(states)[chosen].mean(0)[0].numpy()
+        np.testing.assert_allclose(found[1], expected, atol=0.01)
+    for teacher, says in ((f"hubert:{tmp_path}/hubert:3", "layer '3'"), (f"hubert:{tmp_path}/no", "no folder")):
+        with pytest.raises(MioError, match=says):
+            write_features(tmp_path / "x", teacher, {"train/x.audio": waves}, spec)
+    with pytest.raises(MioError, match="frame every 320 samples"):
+        write_features(
+            tmp_path / "x",
+            f"hubert:{tmp_path}/hubert",
+            {"train/x.audio": waves},
+            CodecSpec(SEANetSpec(strides=(4, 5, 4, 2))),
+        )
 
 
 @pytest.mark.parametrize("axis", speech_loss.AXES)

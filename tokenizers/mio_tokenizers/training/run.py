@@ -25,7 +25,6 @@ def fit_config(
     extra: Any = None,
     adversary: Adversary | None = None,
     feed: Callable[[int], Any] | None = None,
-    stop_after: int | None = None,
 ) -> Fitted:
     """`fit` with what the configuration says. `media`: the arrays trained on; a resumed training has equal shapes."""
     identity = {k: v for k, v in to_dict(config).items() if k not in PLACES}
@@ -45,7 +44,6 @@ def fit_config(
         label=config.name,
         identity={"config": identity, "media": [list(array.shape) for array in media]},
         feed=feed,
-        stop_after=stop_after,
     )
 
 

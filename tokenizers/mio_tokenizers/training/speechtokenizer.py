@@ -113,8 +113,8 @@ def _features(config: SpeechTokenizerTrainConfig, arrays: Sequence[np.ndarray], 
     return features_of(config.teacher, [f"{split}/{name}" for name in config.media], arrays, config.settings)
 
 
-def fit_codec(config: SpeechTokenizerTrainConfig, media: Media, stop_after: int | None = None) -> Fitted:
-    """The training itself; `stop_after` as in `loop.fit`. `extra` of what it returns are the codebooks."""
+def fit_codec(config: SpeechTokenizerTrainConfig, media: Media) -> Fitted:
+    """The training itself; `extra` of what it returns are the codebooks."""
     arrays = [
         check_sounds(array, config.samples, name)
         for name, array in zip(config.media, select(media, config, "train"), strict=True)
@@ -150,7 +150,6 @@ def fit_codec(config: SpeechTokenizerTrainConfig, media: Media, stop_after: int 
         extra=books,
         adversary=adversary,
         feed=feed,
-        stop_after=stop_after,
     )
 
 
