@@ -112,7 +112,8 @@ def write_features(folder: str | Path, teacher: str, media: Mapping[str, np.ndar
     """Writes the features of `media` ("train/SOURCE.FIELD": sounds [n, samples]); what was written, a line each."""
     folder, told = Path(folder), []
     for name, waves in sorted(media.items()):
-        path, out, at = folder / f"{name}.npy", None, 0
+        path, at = folder / f"{name}.npy", 0
+        out: np.memmap | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         for made in batches_of(teacher, waves, spec):
             if out is None:

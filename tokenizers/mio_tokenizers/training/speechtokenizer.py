@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mio_jax.config import require
+from mio_jax.errors import MioError
 from mio_jax.nn.base import init_params, split_model
 from mio_tokenizers.audio.codec import Codec, CodecSpec
+from mio_tokenizers.audio.io import SILENCE
 from mio_tokenizers.audio.speech import SpeechSpec, SpeechTokenizer
 from mio_tokenizers.base import Audio
 from mio_tokenizers.training import audio_losses as losses
@@ -173,6 +175,9 @@ def evaluate(config: SpeechTokenizerTrainConfig, tokenizer: SpeechTokenizer, med
     teachers = _features(config, arrays, "test")
     for i, (name, array) in enumerate(zip(config.media, arrays, strict=True)):
         rows = np.linspace(0, len(array) - 1, min(config.eval_sounds, len(array))).astype(int)
+        rows = rows[np.abs(as_float(array[rows])).max(1) >= SILENCE]
+        if not len(rows):
+            raise MioError(f"media {name}: nothing is heard in the held-out sounds")
         waves = as_float(array[rows])
         figures = reconstruction_figures(tokenizer, waves, tokenizer.rate)
         codes = tokenizer.encode_batch([Audio(wave, tokenizer.rate) for wave in waves])
