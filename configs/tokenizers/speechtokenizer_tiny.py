@@ -31,19 +31,21 @@ def get_config() -> SpeechTokenizerTrainConfig:
         layers=4,
         segment_frames=40,
         teacher="log_mel",
-        # The published weights; discriminators, 1/16 as wide, join when there is something to judge.
+        # The published weights but for the waveform's: phases are not learned in minutes, and its pull is towards silence.
+        # Discriminators, 1/16 as wide, join when there is something to judge.
         loss=SpeechLossConfig(
-            adversarial_start=0.7,
+            wave=50.0,
+            adversarial_start=0.75,
             adversarial_learning_rate=1e-3,
             stft=STFTDiscriminatorSpec(filters=4, sizes=(1024, 256)),
             waves=WaveDiscriminatorSpec(periods=(2, 5), scales=2, divide=16),
         ),
         # Codebooks that follow quickly: the encoder moves fast in so short a training.
-        codebook_decay=0.95,
-        dead_below=0.1,
+        codebook_decay=0.9,
+        dead_below=1.0,
         revive=True,
         optim=TokenizerOptimConfig(
-            steps=500, batch_size=8, learning_rate=2e-3, warmup_steps=30, final_ratio=0.02, clip_norm=1e9
+            steps=400, batch_size=8, learning_rate=1e-3, warmup_steps=40, final_ratio=0.02, clip_norm=1e9
         ),
         checkpoint_every=50,
         log_every=10,
