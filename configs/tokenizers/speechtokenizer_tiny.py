@@ -31,8 +31,8 @@ def get_config() -> SpeechTokenizerTrainConfig:
         layers=4,
         segment_frames=40,
         teacher="log_mel",
-        # The published weights but for the waveform's: phases are not learned in minutes, and its pull is towards silence.
-        # Discriminators, 1/16 as wide, join when there is something to judge.
+        # The published weights but for the waveform's: phases are not learned in minutes, and till then its pull is
+        # towards silence. Discriminators, 1/16 as wide, join when there is something to judge.
         loss=SpeechLossConfig(
             wave=50.0,
             adversarial_start=0.75,
@@ -40,6 +40,7 @@ def get_config() -> SpeechTokenizerTrainConfig:
             stft=STFTDiscriminatorSpec(filters=4, sizes=(1024, 256)),
             waves=WaveDiscriminatorSpec(periods=(2, 5), scales=2, divide=16),
         ),
+        first_gain=1.5,
         # Codebooks that follow quickly: the encoder moves fast in so short a training.
         codebook_decay=0.9,
         dead_below=1.0,

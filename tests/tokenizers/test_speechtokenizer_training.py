@@ -75,7 +75,7 @@ def voices(count: int, seed: int) -> np.ndarray:
 
 @pytest.fixture
 def config(tmp_path: Path) -> speechtokenizer.SpeechTokenizerTrainConfig:
-    seanet = SEANetSpec(n_filters=2, strides=(5, 4), dimension=6, lstm_layers=1)
+    seanet = SEANetSpec(n_filters=2, strides=(20,), dimension=6, lstm_layers=1)
     return speechtokenizer.SpeechTokenizerTrainConfig(
         name="test",
         out=str(tmp_path / "speech.safetensors"),
@@ -87,7 +87,7 @@ def config(tmp_path: Path) -> speechtokenizer.SpeechTokenizerTrainConfig:
         window_seconds=0.0,
         teacher="log_mel",
         loss=speech_loss.SpeechLossConfig(
-            mel_weights=(45.0, 1.0), mel_sizes=(128, 64), mel_hops=(32, 16), mels=8, mel_high=2000.0,
+            mel_weights=(45.0,), mel_sizes=(128,), mel_hops=(32,), mels=8, mel_high=2000.0,
             stft=STFTDiscriminatorSpec(filters=2, sizes=(64,), dilations=(1,)),
             waves=WaveDiscriminatorSpec(periods=(3,), scales=1, divide=32),
         ),

@@ -55,6 +55,8 @@ class SpeechTokenizerTrainConfig(TokenizerTrainConfig):
       segment_frames: of a training example; published: 3 s.
       window_seconds: sounds of any rate and length are cut into pieces of this length; 0: all are equal already.
       teacher: a folder of features (`speech_teacher`), "log_mel", or "" where `loss.distillation` is 0.
+      first_gain: of the first convolutions' weights, times the published ones. Those shrink a signal by 1.7 in each
+        layer, so that the encoder's features hardly differ from one another; a short training never makes up for it.
       revive: replaced codes live. As published they do not: their averages are kept, which undo it (see `rvq`).
     """
 
@@ -68,6 +70,7 @@ class SpeechTokenizerTrainConfig(TokenizerTrainConfig):
     codebook_decay: float = 0.99
     dead_below: float = 2.0
     revive: bool = False
+    first_gain: float = 1.0
     eval_sounds: int = 64  # at most, of each set
     optim: TokenizerOptimConfig = field(default_factory=published_optim)
 
@@ -79,6 +82,7 @@ class SpeechTokenizerTrainConfig(TokenizerTrainConfig):
         require(self.segment_frames > 0, f"segment_frames is {self.segment_frames}; it must be positive")
         require(0 < self.codebook_decay < 1, f"codebook_decay is {self.codebook_decay}; it must be in (0, 1)")
         require(self.dead_below >= 0, f"dead_below is {self.dead_below}; it must be 0 or more")
+        require(self.first_gain > 0, f"first_gain is {self.first_gain}; it must be positive")
         require(self.eval_sounds > 0, f"eval_sounds is {self.eval_sounds}; it must be positive")
         require(
             self.window is None or self.window[1] >= self.samples,
@@ -115,6 +119,13 @@ def _features(config: SpeechTokenizerTrainConfig, arrays: Sequence[np.ndarray], 
     return features_of(config.teacher, [f"{split}/{name}" for name in config.media], arrays, config.settings)
 
 
+def _louder(params: Any, gain: float) -> Any:
+    """Parameters whose weight-normalised layers give `gain` times as much."""
+    if not isinstance(params, dict):
+        return params
+    return {name: gain * value if name == "weight_g" else _louder(value, gain) for name, value in params.items()}
+
+
 def fit_codec(config: SpeechTokenizerTrainConfig, media: Media) -> Fitted:
     """The training itself; `extra` of what it returns are the codebooks."""
     arrays = [
@@ -135,6 +146,7 @@ def fit_codec(config: SpeechTokenizerTrainConfig, media: Media) -> Fitted:
     graphdef, _ = split_model(build)
     root = jax.random.key(config.seed, impl="rbg")
     params = jax.jit(functools.partial(init_params, build))(jax.random.fold_in(root, 0))
+    params = _louder(params, config.first_gain)
     count = sum(map(len, arrays))
     rows = np.linspace(0, count - 1, min(FIRST_SOUNDS, count)).astype(int)
     first = as_float(feed.cut(rows, np.random.default_rng(config.seed).random(len(rows)))["wave"])
