@@ -156,6 +156,7 @@ def test_two_steps_then_the_same_after_a_break_and_a_tokenizer_comes_out(config,
     json.dumps(figures)
 
 
+@pytest.mark.slow
 def test_each_loss_reaches_what_it_should(config, media):
     """A gradient for each term alone; a jitted function of a one-hot vector of weights serves them all."""
     spec = config.settings
