@@ -78,6 +78,7 @@ EXTRAS = {
     "video": ["av>=14,<17"],
     "language": ["py3langid>=0.3,<0.5"],  # which language a text is in, for data.filters
     "unclip": ["diffusers>=0.33,<1", "torch>=2.6,<3", "transformers>=4.50,<6", "accelerate>=1.6,<2"],  # SEED images
+    "teacher": ["torch>=2.6,<3", "transformers>=4.50,<6"],  # HuBERT's features, for SpeechTokenizer's training
     "serve": ["starlette>=0.47,<1", "uvicorn>=0.35,<1"],
     "wandb": ["wandb>=0.22,<1"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10"],

@@ -4,6 +4,7 @@ mio tokenizer train --config configs/tokenizers/image_vq_tiny.py
 mio tokenizer eval --config configs/tokenizers/image_vq_tiny.py [--tokenizer bundled:image_vq_tiny] [--out eval.json]
 mio tokenizer export-media --config configs/tokenizers/image_vq_tiny.py --out media.npz
 mio tokenizer train --config configs/tokenizers/image_vq_tiny.py --media media.npz   # where the data sets are not
+mio tokenizer features --config configs/tokenizers/speechtokenizer.py --teacher hubert:weights/hubert --out data/hubert
 mio tokenizer import --from weights/speechtokenizer --out weights/speechtokenizer.safetensors
 mio tokenizer encode --tokenizer weights/speechtokenizer.safetensors --audio long.wav --out codes.npy
 mio tokenizer decode --tokenizer weights/speechtokenizer.safetensors --codes codes.npy --out again.wav
@@ -30,7 +31,7 @@ SUMMARY = "train and evaluate tokenizers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("train", "eval", "export-media", "list", *SPEECH))
+    parser.add_argument("action", choices=("train", "eval", "export-media", "features", "list", *SPEECH))
     add_config_arguments(parser)
     parser.add_argument("--media", metavar="NPZ", help="media written by export-media (default: read the data sets)")
     parser.add_argument("--tokenizer", metavar="SPEC", help="which tokenizer (eval: by default the config's `out`)")
@@ -51,11 +52,14 @@ def run(args: argparse.Namespace) -> int:
         from mio_tokenizers.training import seed_codebook as _seed_codebook  # noqa: F401
         from mio_tokenizers.training import seed_decoder as _seed_decoder  # noqa: F401
         from mio_tokenizers.training import seed_qformer as _seed_qformer  # noqa: F401
+        from mio_tokenizers.training import speechtokenizer as _speechtokenizer  # noqa: F401
         from mio_tokenizers.training import vit_vqgan as _vit_vqgan  # noqa: F401
         from mio_tokenizers.training import vqgan as _vqgan  # noqa: F401
     config = config_from_args(args, TokenizerTrainConfig)
     if args.action == "export-media":
         return _export(config, args.out)
+    if args.action == "features":
+        return tokenizer_speech.features(args, config, _media(config, args.media, ("train", "test")))
     media = _media(config, args.media, ("train", "test") if args.action == "train" else ("test",))
     if args.action == "train":
         return _train(config, media)

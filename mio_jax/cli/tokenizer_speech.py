@@ -1,4 +1,5 @@
-"""`mio tokenizer import`, `export`, `encode` and `decode`: published speech tokenizers, and sounds of any length."""
+"""`mio tokenizer import`, `export`, `encode`, `decode`, `features`: published speech tokenizers, sounds of any length,
+and what a teacher makes of the sounds of a training."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--audio", metavar="FILE", help="encode: a sound of any length, rate and number of channels")
     group.add_argument("--codes", metavar="NPY", help="decode: codes [layers, frames] that encode wrote")
+    group.add_argument("--teacher", metavar="WHICH", help="features: log_mel, hubert:FOLDER or hubert:FOLDER:LAYER")
 
 
 def _given(args: argparse.Namespace, name: str, flag: str) -> str:
@@ -30,6 +32,19 @@ def _given(args: argparse.Namespace, name: str, flag: str) -> str:
     if not value:
         raise MioError(f"mio tokenizer {args.action} needs {flag}")
     return str(value)
+
+
+def features(args: argparse.Namespace, config: Any, media: dict[str, np.ndarray]) -> int:
+    """Writes what a teacher makes of all sounds of a training, as `config.teacher` reads it."""
+    from mio_tokenizers.training.speech_teacher import write_features
+    from mio_tokenizers.training.speechtokenizer import SpeechTokenizerTrainConfig
+
+    if not isinstance(config, SpeechTokenizerTrainConfig):
+        raise MioError(f"features are for the kind 'speechtokenizer'; this config is of kind {config.kind!r}")
+    teacher, out = _given(args, "teacher", "--teacher WHICH"), _given(args, "out", "--out FOLDER")
+    for line in write_features(out, teacher, media, config.settings):
+        print(line)
+    return 0
 
 
 def _import(args: argparse.Namespace) -> int:

@@ -57,6 +57,7 @@ READERS: dict[str, str] = {
     "vggsound": "sounds:VggSound",
     "audioset": "sounds:AudioSet",
     "speech": "speech:SpeechFolder",
+    "recordings": "speech_recordings:Recordings",
     "asterisk": "speech_sets:Asterisk",
     "tuxpaint_be": "speech_sets:TuxPaintBelarusian",
     "tuxpaint_bg": "speech_sets:TuxPaintBulgarian",

@@ -15,6 +15,11 @@ def speech(folder: Path) -> None:
         sound(folder / f"{name}.wav", 0.3, rate)
 
 
+def recordings(folder: Path) -> None:
+    for number, name in enumerate(("train/a", "train/more/b", "test/c", "d", "e/f")):
+        sound(folder / f"{name}.wav", 0.2 + 0.1 * number, 8000 * (1 + number % 2))
+
+
 def asterisk(folder: Path) -> None:
     """As the package unpacks, with more letters than one split takes."""
     voice = folder / "usr" / "share" / "asterisk" / "sounds" / "en_US_f_Allison"
@@ -44,4 +49,4 @@ def tuxpaint(folder: Path) -> None:
 
 
 LANGUAGES = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
-MAKERS = {"speech": speech, "asterisk": asterisk, "tuxpaint": tuxpaint}
+MAKERS = {"speech": speech, "recordings": recordings, "asterisk": asterisk, "tuxpaint": tuxpaint}

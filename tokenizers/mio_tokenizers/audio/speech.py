@@ -17,7 +17,7 @@ import numpy as np
 
 from mio_jax.config_loading import from_dict, to_dict
 from mio_jax.errors import MioError
-from mio_jax.nn.base import Params, split_model
+from mio_jax.nn.base import Params, apply, split_model
 from mio_tokenizers.audio.block_encoder import BLOCK_FRAMES, BlockEncoder
 from mio_tokenizers.audio.checkpoint import BUFFERS, export_codec, import_codec
 from mio_tokenizers.audio.codec import Codec, CodecSpec
@@ -147,6 +147,19 @@ class SpeechTokenizer:
         codes = np.asarray(tokens)
         stream = StreamingDecoder(self, _decoded_at_once(codes.shape[-1] if codes.ndim else 0))
         return Audio(np.concatenate([stream.push(codes), stream.finish()]), self.rate)
+
+    def semantic(self, tokens: np.ndarray) -> np.ndarray:
+        """What layer 0 learned of a teacher: int32 [1.. layers, frames] -> float32 [frames, semantic_dimension].
+
+        Raises MioError for a codec without such a feature, and on codes outside the codebook.
+        """
+        spec, first = self.weights.spec, np.asarray(tokens)[0]
+        if not spec.semantic_dimension:
+            raise MioError("this speech tokenizer has no semantic feature: its semantic_dimension is 0")
+        if first.size and (first.min() < 0 or first.max() >= self.vocab_size):
+            raise MioError(f"codes {first.min()}..{first.max()} are outside the codebook")
+        model = apply(split_model(functools.partial(Codec, spec))[0], self.weights.params)
+        return np.asarray(model.semantic(self.weights.embed[0][first][None])[0])
 
     def decode_batch(self, tokens: Sequence[np.ndarray]) -> list[Audio]:
         """One `Audio` for each array of codes; see `decode`."""

@@ -179,7 +179,7 @@ def make_loss(config: AudioRVQTrainConfig, graphdef: Any, discriminator: Any) ->
         if weights.wave:
             terms["wave"] = losses.wave_l1(wave, made)
         terms["commitment"] = quantized.commitment
-        metrics = {f"used_{i}": _used(codes, spec.codebook_size) for i, codes in enumerate(quantized.codes)}
+        metrics = {f"used_{i}": used_share(codes, spec.codebook_size) for i, codes in enumerate(quantized.codes)}
         if weights.pitch:
             targets = model.tone.targets(batch["f0"])
             # The encoder names the pitch for its own use, the decoder from the codes: both learn from the same targets.
@@ -199,7 +199,7 @@ def make_loss(config: AudioRVQTrainConfig, graphdef: Any, discriminator: Any) ->
     return loss_fn
 
 
-def _used(codes: jax.Array, size: int) -> jax.Array:
+def used_share(codes: jax.Array, size: int) -> jax.Array:
     """Share of a codebook that this batch uses."""
     return jnp.mean(jnp.zeros(size).at[codes.reshape(-1)].set(1.0))
 
@@ -239,7 +239,7 @@ def train(config: AudioRVQTrainConfig, media: Media) -> AudioTokenizer:
     graphdef, _ = split_model(build)
     root = jax.random.key(config.seed)
     params = jax.jit(functools.partial(init_params, build))(jax.random.fold_in(root, 0))
-    books = _first_books(config, graphdef, params, clips[:, :length], jax.random.fold_in(root, 1))
+    books = first_books(config, graphdef, params, clips[:, :length], jax.random.fold_in(root, 1))
     data, sample = make_sampler(config, clips)
     discriminator, adversary = make_adversary(config)
     loss_fn = make_loss(config, graphdef, discriminator)
@@ -249,17 +249,20 @@ def train(config: AudioRVQTrainConfig, media: Media) -> AudioTokenizer:
     return AudioTokenizer.load(config.out)
 
 
-def _first_books(
-    config: AudioRVQTrainConfig, graphdef: Any, params: Any, clips: np.ndarray, key: jax.Array
+def first_books(
+    config: Any, graphdef: Any, params: Any, clips: np.ndarray, key: jax.Array, iterations: int = 20
 ) -> rvq.RVQState:
-    """Codebooks fitted by k-means to the untrained encoder's features of some clips spread over the data."""
+    """Codebooks fitted by k-means to the untrained encoder's features of some clips spread over the data.
+
+    `config`: its `settings` (a `CodecSpec`) and `optim.batch_size` count.
+    """
     picks = np.linspace(0, len(clips) - 1, min(INIT_CLIPS, len(clips))).astype(int)
     spec = config.settings
 
     @jax.jit
     def run(params: Any, waves: jax.Array) -> rvq.RVQState:
         features = apply(graphdef, params).features(waves)
-        return rvq.kmeans_init(features, spec.n_q, spec.codebook_size, key, iterations=20)
+        return rvq.kmeans_init(features, spec.n_q, spec.codebook_size, key, iterations=iterations)
 
     books = run(params, clips[picks].astype(np.float32))
     # Averages as of one training batch, so that the first updates weigh as much as later ones.

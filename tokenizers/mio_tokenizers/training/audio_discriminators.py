@@ -19,6 +19,23 @@ from mio_tokenizers.audio.layers import fold_weight_norm, gain, uniform
 from mio_tokenizers.audio.spectral import frames_of, hann
 
 Maps = list[jax.Array]
+POWER_STEPS = 8
+
+
+def spectral_norm(weight: jax.Array) -> jax.Array:
+    """`weight` [out, ...] over its largest singular value as a matrix [out, rest].
+
+    Power iteration from a fixed vector; the published one goes on from the last step's, and this needs no state.
+    """
+    matrix = weight.reshape(weight.shape[0], -1)
+    fixed = jax.lax.stop_gradient(matrix)
+    left = jax.random.normal(jax.random.key(0), matrix.shape[:1])
+    for _ in range(POWER_STEPS):
+        right = left @ fixed
+        right /= jnp.linalg.norm(right) + 1e-12
+        left = fixed @ right
+        left /= jnp.linalg.norm(left) + 1e-12
+    return weight / (left @ matrix @ right)
 
 
 class Conv2d(Module):
@@ -36,7 +53,10 @@ class Conv2d(Module):
         padding: tuple[int, int] = (0, 0),
         groups: int = 1,
         weight_norm: bool = True,
+        spectral: bool = False,
     ) -> None:
+        """`spectral`: the weight is normalised by its spectrum, and not as `weight_norm` says."""
+        weight_norm = weight_norm and not spectral
         weight_key, bias_key = jax.random.split(key)
         shape = (outputs, inputs // groups, *kernel)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
@@ -47,11 +67,12 @@ class Conv2d(Module):
         else:
             self.weight = weight
         self.bias = uniform(bias_key, (outputs,), bound)
-        self.weight_norm, self.stride, self.dilation = weight_norm, stride, dilation
+        self.weight_norm, self.spectral, self.stride, self.dilation = weight_norm, spectral, stride, dilation
         self.padding, self.groups = padding, groups
 
     def __call__(self, x: jax.Array) -> jax.Array:
         weight = fold_weight_norm(self.weight_g[...], self.weight_v[...]) if self.weight_norm else self.weight[...]
+        weight = spectral_norm(weight) if self.spectral else weight
         y = jax.lax.conv_general_dilated(
             x,
             weight.transpose(2, 3, 1, 0),

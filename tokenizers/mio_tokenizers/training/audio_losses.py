@@ -52,7 +52,8 @@ def wave_l1(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(x[:, :length] - y[:, :length]))
 
 
-def _cosine(a: jax.Array, b: jax.Array, axis: int) -> jax.Array:
+def cosine(a: jax.Array, b: jax.Array, axis: int) -> jax.Array:
+    """Cosine along an axis of two arrays of equal shape."""
     norms = jnp.linalg.norm(a, axis=axis) * jnp.linalg.norm(b, axis=axis)
     return jnp.sum(a * b, axis) / jnp.maximum(norms, 1e-8)
 
@@ -64,13 +65,13 @@ def _cut(feature: jax.Array, teacher: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def distill_by_dimension(feature: jax.Array, teacher: jax.Array) -> jax.Array:
     """Each dimension's course over time should point the teacher's way. [B, T, D] each -> scalar."""
-    return -jnp.mean(jax.nn.log_sigmoid(_cosine(*_cut(feature, teacher), axis=1)))
+    return -jnp.mean(jax.nn.log_sigmoid(cosine(*_cut(feature, teacher), axis=1)))
 
 
 def distill_by_frame(feature: jax.Array, teacher: jax.Array, weight: float = 1.0) -> jax.Array:
     """Each frame should equal the teacher's (L1) and point its way. [B, T, D] each -> scalar."""
     a, b = _cut(feature, teacher)
-    return jnp.mean(jnp.abs(a - b)) - weight * jnp.mean(jax.nn.log_sigmoid(_cosine(a, b, axis=2)))
+    return jnp.mean(jnp.abs(a - b)) - weight * jnp.mean(jax.nn.log_sigmoid(cosine(a, b, axis=2)))
 
 
 def feature_matching(real: Sequence[Outputs], made: Sequence[Outputs]) -> jax.Array:

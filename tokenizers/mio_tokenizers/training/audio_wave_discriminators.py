@@ -60,16 +60,21 @@ class PeriodDiscriminator(Module):
 class ScaleDiscriminator(Module):
     """Looks at the signal through ever coarser strides."""
 
-    def __init__(self, key: jax.Array, layers: tuple[tuple[int, int, int, int], ...] = SCALE_LAYERS) -> None:
+    def __init__(
+        self, key: jax.Array, layers: tuple[tuple[int, int, int, int], ...] = SCALE_LAYERS, spectral: bool = False
+    ) -> None:
         keys = jax.random.split(key, len(layers) + 1)
         convs, inputs = [], 1
         for k, (channels, kernel, stride, groups) in zip(keys, layers, strict=False):
+            edge = (kernel // 2, 0)
             convs.append(
-                Conv2d(inputs, channels, (kernel, 1), k, stride=(stride, 1), padding=(kernel // 2, 0), groups=groups)
+                Conv2d(
+                    inputs, channels, (kernel, 1), k, stride=(stride, 1), padding=edge, groups=groups, spectral=spectral
+                )
             )
             inputs = channels
         self.convs = List(convs)
-        self.conv_post = Conv2d(inputs, 1, (3, 1), keys[-1], padding=(1, 0))
+        self.conv_post = Conv2d(inputs, 1, (3, 1), keys[-1], padding=(1, 0), spectral=spectral)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, Maps]:
         return _judge(self.convs, self.conv_post, x[:, :, None, None])
@@ -97,14 +102,19 @@ class WaveDiscriminatorSpec:
 
 
 class WaveDiscriminators(Module):
-    """Every period, then every scale: [B, N] -> their scores and their feature maps."""
+    """Every period, then every scale: [B, N] -> their scores and their feature maps.
 
-    def __init__(self, spec: WaveDiscriminatorSpec, key: jax.Array) -> None:
+    `spectral_first`: the first scale's weights are normalised by their spectrum, as published; otherwise as all are.
+    """
+
+    def __init__(self, spec: WaveDiscriminatorSpec, key: jax.Array, spectral_first: bool = False) -> None:
         keys = jax.random.split(key, len(spec.periods) + spec.scales)
         widths = tuple(width // spec.divide for width in PERIOD_CHANNELS)
         layers = tuple((c // spec.divide, k, s, max(1, g // spec.divide)) for c, k, s, g in SCALE_LAYERS)
         self.periods = List(PeriodDiscriminator(p, k, widths) for p, k in zip(spec.periods, keys, strict=False))
-        self.scales = List(ScaleDiscriminator(k, layers) for k in keys[len(spec.periods) :])
+        self.scales = List(
+            ScaleDiscriminator(k, layers, spectral_first and i == 0) for i, k in enumerate(keys[len(spec.periods) :])
+        )
 
     def __call__(self, x: jax.Array) -> tuple[list[jax.Array], list[Maps]]:
         results = [judge(x) for judge in self.periods]

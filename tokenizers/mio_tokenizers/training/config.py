@@ -12,6 +12,7 @@ KINDS = {  # kind of tokenizer -> the module that trains it (see `mio_tokenizers
     "image_vq": "mio_tokenizers.training.image",
     "vqgan": "mio_tokenizers.training.vqgan",
     "audio_rvq": "mio_tokenizers.training.audio",
+    "speechtokenizer": "mio_tokenizers.training.speechtokenizer",
     "vit_vqgan": "mio_tokenizers.training.vit_vqgan",
     "hifigan": "mio_tokenizers.training.hifigan",
     "seed_qformer": "mio_tokenizers.training.seed_qformer",

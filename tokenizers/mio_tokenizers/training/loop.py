@@ -168,6 +168,7 @@ def fit(
     label: str = "train",
     identity: dict[str, Any] | None = None,
     stop_after: int | None = None,
+    feed: Callable[[int], Tree] | None = None,
 ) -> Fitted:
     """Trains for `steps` steps, or continues the training that `work_dir` holds.
 
@@ -177,6 +178,8 @@ def fit(
       work_dir: receives `state.safetensors` (every `checkpoint_every` steps and at the end) and `metrics.jsonl`.
       identity: JSON that must be equal in a resumed training (the configuration).
       stop_after: return after this step as if killed there, state saved (used to test resumption).
+      feed: for media too large for the device: what `sample` gets in the place of `data` at a step, by its index from
+        0. It must depend on nothing else.
 
     Raises:
       MioError: the loss is not finite, the checkpoint is of another configuration, or the disk is full.
@@ -211,7 +214,8 @@ def fit(
         step_fn = plain
         if adversary is not None and index >= adversary.start:
             step_fn = judged if adversary.alone(index) else against
-        state, metrics = step_fn(state, data, jax.random.fold_in(root, index))
+        given = data if feed is None else feed(index)
+        state, metrics = step_fn(state, given, jax.random.fold_in(root, index))
         done = index + 1
         stop = stop_after is not None and done >= stop_after
         save = done % checkpoint_every == 0 or done == steps or stop

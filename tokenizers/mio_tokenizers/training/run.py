@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def fit_config(
     *,
     extra: Any = None,
     adversary: Adversary | None = None,
+    feed: Callable[[int], Any] | None = None,
 ) -> Fitted:
     """`fit` with what the configuration says. `media`: the arrays trained on; a resumed training has equal shapes."""
     identity = {k: v for k, v in to_dict(config).items() if k not in PLACES}
@@ -42,6 +43,7 @@ def fit_config(
         log_every=config.log_every,
         label=config.name,
         identity={"config": identity, "media": [list(array.shape) for array in media]},
+        feed=feed,
     )
 
 
