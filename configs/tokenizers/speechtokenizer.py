@@ -46,7 +46,7 @@ def get_config() -> SpeechTokenizerTrainConfig:
             mel_weights=(45.0, 1.0, 1.0, 1.0),
             wave=500.0,
             commitment=10.0,
-            distillation=120.0,  # an older config that came with a checkpoint: 0.15, of another formula
+            distillation=120.0,  # an older config that came with a checkpoint: 0.15
             distill_axis="dimension",
             adversarial=1.0,
             feature_matching=1.0,
