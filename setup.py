@@ -74,6 +74,7 @@ EXTRAS = {
         *("pycocoevalcap>=1.2,<2", "pycocotools>=2.0.10,<3"),  # captions (with Java) and detection
         *("jiwer>=4,<5", "whisper-normalizer>=0.1.15,<0.2"),  # word error rates
     ],
+    "lm": ["lm-eval>=0.4.11,<0.5"],  # mio eval --suite lm_harness
     "beam": ["apache-beam>=2.70,<3"],
     "video": ["av>=14,<17"],
     "language": ["py3langid>=0.3,<0.5"],  # which language a text is in, for data.filters

@@ -209,6 +209,12 @@ class DecodingEngine(Protocol):
         """Summed log-likelihoods of each prompt's candidates."""
         ...
 
+    def judge_batch(
+        self, prompts: Sequence[Any], candidates: Sequence[Sequence[np.ndarray]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The same, and beside each whether greedy decoding would say the candidate: float32 and bool [candidates]."""
+        ...
+
 
 class EncodedDecoding(Protocol):
     """What decoding needs to know of a recipe whose model encodes its inputs first.

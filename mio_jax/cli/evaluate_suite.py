@@ -8,11 +8,14 @@ from pathlib import Path
 from mio_jax.errors import MioError
 
 LIST = "list"
+LANGUAGE = "lm_harness"  # tasks of a library, which has their data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("suites (--suite list prints them, with the folders and metrics they take)")
-    group.add_argument("--suite", default="", metavar="NAME", help="mio, grit, coco, refcoco, vqav2, audiocaps, folder")
+    group.add_argument(
+        "--suite", default="", metavar="NAME", help="mio, grit, coco, refcoco, vqav2, audiocaps, folder, lm_harness"
+    )
     group.add_argument("--data", metavar="FOLDER", help="where the suite's files lie, laid out as it is published")
     group.add_argument("--tasks", default="", metavar="A,B", help="only these parts of the suite")
     group.add_argument("--subset", default="", metavar="NAME", help="of a suite that has several: ablation, test, ...")
@@ -40,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.run:
         raise MioError("which run is to be scored? give --run DIR (`mio eval --suite list` needs none)")
-    if not args.data:
+    if not args.data and args.suite != LANGUAGE:
         raise MioError(f"suite {args.suite!r} reads a folder of yours: give --data FOLDER (`mio eval --suite list`)")
     for flag, value, least in (("--examples", args.examples, 1), ("--rows", args.rows, 1)):
         if value is not None and value < least:
@@ -48,12 +51,15 @@ def run(args: argparse.Namespace) -> int:
     if args.directions:
         raise MioError("--directions are of the run's own data; a suite's parts are --tasks")
 
+    names = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
+    if args.suite == LANGUAGE:
+        return _language(args, names)
+
     from mio_jax.evaluate.suite_run import beside_published, evaluate_suite, load_clip, load_extractors, load_recogniser
     from mio_jax.evaluate.suites import Data, suite_named
     from mio_jax.train.compilation import use_compilation_cache
 
     suite_named(args.suite)
-    names = tuple(name.strip() for name in args.tasks.split(",") if name.strip())
     networks = load_extractors(args.extractor)
     if args.clip and "clip_image" in networks:
         raise MioError("--clip and --extractor clip_image name two networks for CLIP-I; give one of them")
@@ -72,6 +78,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _language(args: argparse.Namespace, names: tuple[str, ...]) -> int:
+    from mio_jax.evaluate.lm_harness import evaluate_language
+    from mio_jax.train.compilation import use_compilation_cache
+
+    use_compilation_cache()
+    results = evaluate_language(
+        args.run, names, folder=args.data or "", examples=args.examples, rows=args.rows, stage=args.stage
+    )
+    for task, scores in results["tasks"].items():
+        for name, value in scores.items():
+            if isinstance(value, float) and "_stderr" not in name:
+                error = scores.get(name.replace(",", "_stderr,", 1))
+                spread = f" +- {error:.4f}" if isinstance(error, float) else ""
+                print(f"{task}: {name.removesuffix(',none')} {value:.4f}{spread}")
+    print(f"\nwritten to {args.run}/suites/{LANGUAGE}/results.json")
+    return 0
+
+
 def listing() -> str:
     """What `--suite list` prints."""
     from mio_jax.evaluate.distances import EXTRACTORS
@@ -83,6 +107,12 @@ def listing() -> str:
         lines += [f"{suite.name}: {suite.about}", f"  tasks: {', '.join(suite.tasks)}", "  --data"]
         lines += [f"    {line}" for line in suite.layout.splitlines()]
         lines.append("")
+    lines += [f"{LANGUAGE}: tasks of lm-evaluation-harness (pip install -e '.[lm]'), over text alone"]
+    lines += [
+        "  tasks: name some; `lm-eval ls tasks` lists them",
+        "  --data: a folder of task files of yours; optional",
+        "",
+    ]
     lines.append("metrics:")
     width = max(map(len, FUNCTIONS))
     for name, function in FUNCTIONS.items():

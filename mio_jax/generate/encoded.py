@@ -91,14 +91,23 @@ def generate_encoded(
 
 
 def score_encoded(model: Any, candidates: np.ndarray, valid: np.ndarray, *, start: int = 0) -> np.ndarray:
-    """Summed log-likelihood of what a row could say.
+    """Summed log-likelihood of what a row could say; shapes as in `judge_encoded` -> float32 [rows, candidates]."""
+    return judge_encoded(model, candidates, valid, start=start)[0]
+
+
+def judge_encoded(
+    model: Any, candidates: np.ndarray, valid: np.ndarray, *, start: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """`score_encoded`, and whether greedy decoding would say it.
 
     Args:
       candidates: int32 [rows, candidates, length], padded on the right; `valid`, bool like it, says where.
 
     Returns:
-      float32 [rows, candidates].
+      float32 [rows, candidates], bool [rows, candidates].
     """
     graphdef, params = split(model)[0], params_of(model)
     tokens = jnp.asarray(candidates, jnp.int32)
-    return np.asarray(score_rows(graphdef, params, _start(len(candidates), start), tokens, jnp.asarray(valid, bool)))
+    prompts = _start(len(candidates), start)
+    scores, greedy = score_rows(graphdef, params, prompts, tokens, jnp.asarray(valid, bool))
+    return np.asarray(scores), np.asarray(greedy)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
-from mio_jax.generate.encoded import generate_encoded, score_encoded
+from mio_jax.generate.encoded import generate_encoded, judge_encoded
 from mio_jax.generate.engine import SCORE_ROWS, bucket
 from mio_jax.generate.guidance import Guided
 from mio_jax.generate.sampling import SamplingConfig
@@ -91,16 +91,22 @@ class EncodedEngine:
 
         Raises MioError where the candidates of a call are of several modalities.
         """
+        return [scores for scores, _ in self.judge_batch(prompts, candidates)]
+
+    def judge_batch(
+        self, prompts: Sequence[Any], candidates: Sequence[Sequence[np.ndarray]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`score_batch`, and beside each score whether greedy decoding would say the candidate: float32, bool."""
         said = [[self.decoding.tokens(ids) for ids in some] for some in candidates]
         kinds = {kind for some in said for kind, _ in some}
         if len(kinds) > 1:
             raise MioError(f"candidates of one call must be of one modality, not of {' and '.join(sorted(kinds))}")
         width = max((len(some) for some in said), default=0)
         if not width:
-            return [np.zeros(0, np.float32) for _ in prompts]
+            return [(np.zeros(0, np.float32), np.zeros(0, bool)) for _ in prompts]
         [modality] = kinds
         length = bucket(max(len(ids) for some in said for _, ids in some), 4)
-        scores: list[np.ndarray] = []
+        judged: list[tuple[np.ndarray, np.ndarray]] = []
         at_once = max(1, SCORE_ROWS // width)
         for at in range(0, len(prompts), at_once):
             part = said[at : at + at_once]
@@ -110,9 +116,10 @@ class EncodedEngine:
                 for number, (_, ids) in enumerate(some):
                     tokens[row, number, : len(ids)] = ids
                     valid[row, number, : len(ids)] = True
-            found = score_encoded(self._bound(prompts[at : at + at_once], rows, modality), tokens, valid)
-            scores += [found[row, : len(some)] for row, some in enumerate(part)]
-        return scores
+            model = self._bound(prompts[at : at + at_once], rows, modality)
+            scores, greedy = judge_encoded(model, tokens, valid)
+            judged += [(scores[row, : len(some)], greedy[row, : len(some)]) for row, some in enumerate(part)]
+        return judged
 
     def _bound(self, prompts: Sequence[Any], rows: int, modality: str, against: Sequence[Any] = ()) -> Any:
         """The decoder over so many rows: those of the prompts and copies of the last one, then as many of `against`."""

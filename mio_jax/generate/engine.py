@@ -157,9 +157,15 @@ class Engine:
         Raises:
           MioError: an empty prompt or candidate, ids outside the vocabulary, or the two longer than the context.
         """
+        return [scores for scores, _ in self.judge_batch(prompts, candidates)]
+
+    def judge_batch(
+        self, prompts: Sequence[np.ndarray], candidates: Sequence[Sequence[np.ndarray]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`score_batch`, and beside each score whether greedy decoding would say the candidate: float32, bool."""
         if len(prompts) != len(candidates):
             raise MioError(f"{len(prompts)} prompts, but {len(candidates)} lists of candidates")
-        scores = [np.zeros(len(some), np.float32) for some in candidates]
+        judged = [(np.zeros(len(some), np.float32), np.zeros(len(some), bool)) for some in candidates]
         # (prompt, first candidate): a prompt with very many candidates is taken in pieces.
         pieces = [(i, at) for i, some in enumerate(candidates) for at in range(0, len(some), SCORE_ROWS)]
         while pieces:
@@ -172,12 +178,15 @@ class Engine:
                 part.append((i, at))
             pieces = pieces[len(part) :]
             some = [candidates[i][at : at + SCORE_ROWS] for i, at in part]
-            values = self._score_part([prompts[i] for i, _ in part], some)
-            for (i, at), row, got in zip(part, values, some, strict=True):
-                scores[i][at : at + len(got)] = row[: len(got)]
-        return scores
+            scores, greedy = self._score_part([prompts[i] for i, _ in part], some)
+            for row, ((i, at), got) in enumerate(zip(part, some, strict=True)):
+                for into, values in zip(judged[i], (scores, greedy), strict=True):
+                    into[at : at + len(got)] = values[row, : len(got)]
+        return judged
 
-    def _score_part(self, prompts: list[np.ndarray], candidates: list[Sequence[np.ndarray]]) -> np.ndarray:
+    def _score_part(
+        self, prompts: list[np.ndarray], candidates: list[Sequence[np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         checked = [self._ids(p, f"prompt {i}", len(prompts)) for i, p in enumerate(prompts)]
         longest = max(len(c) for some in candidates for c in some)
         shape = (bucket(len(prompts)), bucket(max(map(len, candidates))), bucket(longest, SMALLEST_CANDIDATE))
@@ -192,7 +201,8 @@ class Engine:
                     )
                 tokens[i, j, : len(ids)], valid[i, j, : len(ids)] = ids, True
         rows = self._pad(checked, shape[0], self.max_length)
-        return np.asarray(score_rows(self.graphdef, self.params, rows, tokens, valid))[: len(prompts)]
+        scores, greedy = score_rows(self.graphdef, self.params, rows, tokens, valid)
+        return np.asarray(scores), np.asarray(greedy)
 
     def _ids(self, tokens: np.ndarray, what: str, of: int) -> np.ndarray:
         """`tokens` as int32 [length], or MioError."""

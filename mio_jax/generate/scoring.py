@@ -11,17 +11,19 @@ import jax.numpy as jnp
 from mio_jax.generate.decode import Prompts, prefill
 from mio_jax.nn.base import apply
 
+Pair = tuple[jax.Array, jax.Array]
+
 
 @partial(jax.jit, static_argnames=("graphdef",))
-def score_rows(graphdef: Any, params: Any, prompts: Prompts, tokens: jax.Array, valid: jax.Array) -> jax.Array:
-    """Summed log-likelihood of every candidate after its prompt.
+def score_rows(graphdef: Any, params: Any, prompts: Prompts, tokens: jax.Array, valid: jax.Array) -> Pair:
+    """Summed log-likelihood of every candidate after its prompt, and whether greedy decoding would have said it.
 
     Args:
       prompts: B left-padded prompts.
       tokens: int32 [B, C, n], C candidates a prompt, padded on the right; `valid`, bool like it, says where.
 
     Returns:
-      float32 [B, C].
+      float32 [B, C], bool [B, C].
     """
     model = apply(graphdef, params)
     batch, candidates, length = tokens.shape
@@ -34,11 +36,13 @@ def score_rows(graphdef: Any, params: Any, prompts: Prompts, tokens: jax.Array, 
     # What predicts a token is the state before it. One place at a time: [rows, vocab] logits are all that exists.
     before = jnp.concatenate([last[owner][:, None], hidden[:, :-1]], 1)
 
-    def add(total: jax.Array, at: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        state, token, counts = at
+    def add(sums: Pair, at: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[Pair, None]:
+        (total, greedy), (state, token, counts) = sums, at
         logits = model.logits(state)
         chosen = jnp.take_along_axis(logits, token[:, None], 1)[:, 0]
-        return total + jnp.where(counts, chosen - jax.nn.logsumexp(logits, -1), 0), None
+        total = total + jnp.where(counts, chosen - jax.nn.logsumexp(logits, -1), 0)
+        return (total, greedy & (~counts | (logits.argmax(-1) == token))), None
 
-    total, _ = jax.lax.scan(add, jnp.zeros(rows), (before.swapaxes(0, 1), tokens.T, valid.T))
-    return total.reshape(batch, candidates)
+    none = (jnp.zeros(rows), jnp.ones(rows, bool))
+    (total, greedy), _ = jax.lax.scan(add, none, (before.swapaxes(0, 1), tokens.T, valid.T))
+    return total.reshape(batch, candidates), greedy.reshape(batch, candidates)

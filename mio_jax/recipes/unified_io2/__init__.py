@@ -18,6 +18,7 @@ _EXPORTS = {  # name -> module, imported on first use
     "register_tasks": "tasks",
     "encode": "features",
     "encode_prompt": "features",
+    "plain_prompt": "features",
     "encode_answer": "features",
     "parse": "features",
     "corruption": "denoising",

@@ -21,6 +21,7 @@ from mio_jax.data.token_space import TokenSpace
 from mio_jax.errors import MioError
 from mio_jax.protocols import Generated, Segment
 from mio_jax.recipes.unified_io2.patch_choice import PatchChoice
+from mio_jax.recipes.unified_io2.prompts import prefixed
 
 WHOLE = ("whole_text", "whole_image", "whole_audio")
 # Kinds of what the encoder looks at -> fields of a sample.
@@ -155,6 +156,11 @@ def _flat(codes: np.ndarray, space: TokenSpace, kind: str) -> np.ndarray:
 def encode_prompt(segments: list[Segment], tokenizers: Any, space: TokenSpace, *, system: str = "") -> Sample:
     """What the model is asked with; raises as `encode` does."""
     return encode([s for s in segments if not s.supervised], tokenizers, space)
+
+
+def plain_prompt(text: str) -> str:
+    """A text that is to be gone on from, as language-model benchmarks are asked (20): the prefix and nothing else."""
+    return prefixed(text, "text")
 
 
 def encode_answer(segments: list[Segment], tokenizers: Any, space: TokenSpace) -> np.ndarray:
