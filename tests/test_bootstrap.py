@@ -230,5 +230,14 @@ def test_constraints_are_exact_and_complete(path: Path) -> None:
     needed = [re.match(r"([A-Za-z0-9._-]+)[<>=]=", s) for s in strings if isinstance(s, str)]
     names = {re.sub(r"[-_.]+", "-", m[1]).lower() for m in needed if m}
     optional = {"apache-beam", "starlette", "uvicorn", "mkdocs", "mkdocs-material", "wandb"}
-    optional |= {"pycocoevalcap", "pycocotools", "diffusers", "torch", "transformers", "accelerate", "py3langid"}
+    optional |= {
+        "pycocoevalcap",
+        "pycocotools",
+        "diffusers",
+        "torch",
+        "transformers",
+        "accelerate",
+        "py3langid",
+        "lm-eval",
+    }
     assert names - optional - pinned == set()
