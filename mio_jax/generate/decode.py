@@ -178,7 +178,7 @@ def _while(go_on: Callable[[State], jax.Array], step: Callable[[State], State], 
     XLA drops that axis before products. On a CPU it would then write each cache twice, with and without it, and copy
     it three times in every step.
     """
-    if state.token.shape[0] != 1:
+    if any(x.shape[0] != 1 for x in state.cache.k):  # not the tokens': under guidance a row of them has two caches
         return jax.lax.while_loop(go_on, step, state)
 
     def reshaped(state: State, change: Callable[[jax.Array], jax.Array]) -> State:

@@ -29,9 +29,10 @@ def test_scores_are_pushed_away_from_the_neutral_ones() -> None:
     np.testing.assert_allclose(guided_scores(conditional, neutral, 0.0), np.log(p), rtol=1e-5)
 
 
-def test_the_same_condition_twice_changes_nothing(model: Decoder) -> None:
-    plain = generate_encoded(model, 2, GREEDY, max_new_tokens=4, start=3)
-    guided = generate_encoded(Guided(model, 5.0), 2, GREEDY, max_new_tokens=4, start=3)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_same_condition_twice_changes_nothing(model: Decoder, rows: int) -> None:
+    plain = generate_encoded(model, rows, GREEDY, max_new_tokens=4, start=3)
+    guided = generate_encoded(Guided(model, 5.0), rows, GREEDY, max_new_tokens=4, start=3)
     assert np.array_equal(plain, guided)
 
 
