@@ -44,10 +44,15 @@ class Setting:
     seed: int = 0
 
     @property
+    def layer_weights(self) -> int:
+        """Weights of the layers' matrices: what prefill multiplies each place of a prompt by."""
+        attention = 2 * self.dim * self.head_dim * (self.heads + self.kv_heads)
+        return self.depth * (attention + 3 * self.dim * self.mlp_dim)
+
+    @property
     def step_weights(self) -> int:
         """Weights that one decoding step reads: the layers' matrices and the output table."""
-        attention = 2 * self.dim * self.head_dim * (self.heads + self.kv_heads)
-        return self.depth * (attention + 3 * self.dim * self.mlp_dim) + self.vocab_size * self.dim
+        return self.layer_weights + self.vocab_size * self.dim
 
     def cache_bytes(self, rows: int) -> int:
         """Bytes of keys and values that a step reads, averaged over the new tokens, if it reads only filled places."""
@@ -96,12 +101,15 @@ class Machine:
         return cls(2 * threads * STREAM / min(streams), 2 * SIDE**3 / min(products))
 
     def decoding_bounds(self, setting: Setting, rows: int) -> dict[str, float]:
-        """Seconds below which `setting.new_tokens` steps of `rows` rows cannot go with float32 weights that no cache
-        holds: by the bytes that must be read, and by the products that must be made (without attention's)."""
+        """Seconds below which prompts and `setting.new_tokens` steps of `rows` rows cannot go with float32 weights that
+        no cache holds: by the bytes that must be read, and by the products that must be made (without attention's).
+        `prefill`, which is arithmetic, is a part of both."""
         bytes_read = FLOAT * setting.step_weights + setting.cache_bytes(rows)
+        prefill = 2 * rows * setting.prompt * setting.layer_weights / self.flops
         return {
-            "by_memory": setting.new_tokens * bytes_read / self.bandwidth,
-            "by_arithmetic": setting.new_tokens * 2 * rows * setting.step_weights / self.flops,
+            "prefill": prefill,
+            "by_memory": prefill + setting.new_tokens * bytes_read / self.bandwidth,
+            "by_arithmetic": prefill + setting.new_tokens * 2 * rows * setting.step_weights / self.flops,
         }
 
 

@@ -66,7 +66,7 @@ def check(ours: Worker, theirs: Worker, folder: Path) -> dict[str, float]:
 
 
 def measure(
-    workers: tuple[Worker, Worker], setting: Setting, rounds: int, steps: int
+    workers: tuple[Worker, Worker], setting: Setting, rounds: int, steps: int, times: int
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of each timed piece: {"train_step": {worker: [...]}, "generate_batch1": ...}; turn 0 is not kept."""
     seconds: dict[str, dict[str, list[float]]] = {}
@@ -74,7 +74,7 @@ def measure(
     for turn in range(rounds + 1):
         order = workers if turn % 2 else workers[::-1]
         pieces: list[tuple[str, str, dict[str, Any]]] = [("train_step", "train", {"steps": steps})]
-        pieces += [(f"generate_batch{n}", "generate", {"rows": n}) for n in setting.generate_rows]
+        pieces += [(f"generate_batch{n}", "generate", {"rows": n, "times": times}) for n in setting.generate_rows]
         for name, command, arguments in pieces:
             for worker in order:
                 answer = worker.ask(command, **arguments)
@@ -120,6 +120,7 @@ def main() -> int:
     parser.add_argument("--peer-python", default=".venv-peers/bin/python", help="has torch and transformers")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--steps", type=int, default=3, help="training steps a turn")
+    parser.add_argument("--times", type=int, default=3, help="generations a turn")
     parser.add_argument("--threads", type=int, default=2, help="cores of both sides")
     parser.add_argument("--out", type=Path, help="default: a file of the setting under benchmarks/results")
     args = parser.parse_args()
@@ -133,7 +134,7 @@ def main() -> int:
             workers = [ours, theirs]
             agreement = check(ours, theirs, folder)
             machines = [Machine.measure(args.threads)]
-            seconds = measure((ours, theirs), setting, args.rounds, args.steps)
+            seconds = measure((ours, theirs), setting, args.rounds, args.steps, args.times)
             machines.append(Machine.measure(args.threads))
             about = {worker.name: worker.ask("about") for worker in workers}
         finally:

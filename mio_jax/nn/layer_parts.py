@@ -148,16 +148,19 @@ class Attention(Module):
         self.arranged = False
 
     def arrange(self, *, join: bool) -> None:
-        """Lays the weights out as a CPU decodes fastest with them: `out` turned, and with `join` those of queries, keys
-        and values in one. `project` and `merge` then compute the same."""
+        """Lays the weights out as a CPU decodes fastest with them: outputs first, and with `join` those of queries,
+        keys and values in one. Without it keys and values stay as they are: a context needs many rows of them at once.
+        `project` and `merge` then compute the same."""
         if self.arranged:
             return
         self.arranged = True
         self.out = Param(self.out[...].transpose(2, 0, 1), axes=("embed", self.spec.heads_axis, "kv"))
         if join:
-            parts = [w[...] for w in (self.query, self.key, self.value)]
-            self.joined = Param(jnp.concatenate(parts, axis=1), axes=("embed", None, "kv"))
+            parts = [w[...].transpose(1, 2, 0) for w in (self.query, self.key, self.value)]
+            self.joined = Param(jnp.concatenate(parts, axis=0), axes=(None, "kv", "embed"))
             del self.query, self.key, self.value
+        else:
+            self.query = Param(self.query[...].transpose(1, 2, 0), axes=(self.spec.heads_axis, "kv", "embed"))
 
     def _heads(self, x: jax.Array, weight: Param, name: str) -> jax.Array:
         return self._biased(linear(x, weight[...], quantize=self.spec.quantize), name)
@@ -172,6 +175,8 @@ class Attention(Module):
 
     def queries(self, x: jax.Array, angles: Angles | None) -> jax.Array:
         """[B, T, D] -> [B, T, H, K], ready for a product with keys that is then scaled by 1 / sqrt(K)."""
+        if self.arranged:
+            return self._finish_queries(self._biased(turned_linear(x, self.query[...]), "query"), angles)
         return self._finish_queries(self._heads(x, self.query, "query"), angles)
 
     def _finish_queries(self, q: jax.Array, angles: Angles | None) -> jax.Array:
@@ -198,7 +203,7 @@ class Attention(Module):
         if not hasattr(self, "joined"):
             return (self.queries(x, angles), *self.keys_values(x, angles))
         h, g = self.spec.heads, self.spec.kv_heads
-        parts = jnp.split(linear(x, self.joined[...]), (h, h + g), axis=2)
+        parts = jnp.split(turned_linear(x, self.joined[...]), (h, h + g), axis=2)
         q, k, v = (self._biased(y, name) for y, name in zip(parts, ("query", "key", "value"), strict=True))
         return self._finish_queries(q, angles), self._finish_keys(k, angles), v
 
@@ -258,13 +263,17 @@ class SwiGLU(Module):
         self.arranged = False
 
     def arrange(self) -> None:
-        """Lays the weights out as a CPU decodes fastest with them."""
-        if not self.arranged:
-            self.down, self.arranged = Param(self.down[...].T, axes=("embed", "mlp")), True
+        """Lays the weights out as a CPU decodes fastest with them: outputs first."""
+        if self.arranged:
+            return
+        self.arranged = True
+        self.gate, self.up = (Param(w[...].T, axes=("mlp", "embed")) for w in (self.gate, self.up))
+        self.down = Param(self.down[...].T, axes=("embed", "mlp"))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.arranged:
-            return turned_linear(jax.nn.silu(linear(x, self.gate[...])) * linear(x, self.up[...]), self.down[...])
+            gate, up = (turned_linear(x, w[...]) for w in (self.gate, self.up))
+            return turned_linear(jax.nn.silu(gate) * up, self.down[...])
         return swiglu(x, self.gate[...], self.up[...], self.down[...], self.quantize)
 
 
@@ -282,12 +291,16 @@ class MLP(Module):
         self.arranged = False
 
     def arrange(self) -> None:
-        """Lays the weights out as a CPU decodes fastest with them."""
-        if not self.arranged:
-            self.down, self.arranged = Param(self.down[...].T, axes=("embed", "mlp")), True
+        """Lays the weights out as a CPU decodes fastest with them: outputs first."""
+        if self.arranged:
+            return
+        self.arranged = True
+        self.up = Param(self.up[...].T, axes=("mlp", "embed"))
+        self.down = Param(self.down[...].T, axes=("embed", "mlp"))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        h = linear(x, self.up[...], quantize=self.spec.quantize)
+        up = self.up[...]
+        h = turned_linear(x, up) if self.arranged else linear(x, up, quantize=self.spec.quantize)
         if self.spec.bias:
             h = h + self.up_bias[...].astype(h.dtype)
         h = activation(self.spec.mlp, checkpoint_name(constrain(h, "batch", "length", "mlp"), PROJECTIONS))

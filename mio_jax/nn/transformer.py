@@ -6,7 +6,6 @@ Shape letters: B batch, T tokens of a row, D model width, H heads, K head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +13,11 @@ import jax.numpy as jnp
 from mio_jax.config import QUANTIZE
 from mio_jax.errors import MioError
 from mio_jax.nn.attention import BACKENDS
-from mio_jax.nn.base import Module, Param, constrain, param, platform
+from mio_jax.nn.base import Module, constrain, param
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.layer_parts import LayerSpec, Row
 from mio_jax.nn.layers import Layer, apart, make_layers, run_layers, unstack
+from mio_jax.nn.linear import turned_linear
 from mio_jax.nn.norms import RMSNorm
 from mio_jax.nn.remat import REMAT_POLICIES
 from mio_jax.nn.rotary import rotary_angles
@@ -93,7 +93,6 @@ class Decoder(Module):
         self.final_norm = RMSNorm(spec.dim, spec.norm_eps)
         if not spec.tie_embeddings:
             self.head = param(head, (spec.vocab_size, spec.dim), ("vocab", "embed"), spec.init_std)
-        self.head_turned = False  # [dim, vocab_size]: how a CPU multiplies few states by it fastest
 
     def _embed(self, tokens: jax.Array) -> jax.Array:
         # Gathering rows of a table sharded on both axes makes the partitioner replicate it; gather its width first.
@@ -122,16 +121,11 @@ class Decoder(Module):
 
     def output_table(self) -> jax.Array:
         """Rows of the output projection [vocab_size, D], in the compute dtype."""
-        if self.head_turned:
-            return self.head[...].astype(self.spec.dtype).T
         return (self.embed if self.spec.tie_embeddings else self.head)[...].astype(self.spec.dtype)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., D] -> float32 [..., vocab_size]."""
-        product = partial(jnp.einsum, preferred_element_type=jnp.float32)
-        if self.head_turned:
-            return product("...d,dv->...v", hidden, self.head[...].astype(self.spec.dtype))
-        return product("...d,vd->...v", hidden, self.output_table())
+        return turned_linear(hidden, self.output_table(), dtype=jnp.float32)
 
     def init_cache(self, batch: int, length: int) -> KVCache:
         """An empty cache of `length` slots a row, in the compute dtype."""
@@ -170,7 +164,4 @@ class Decoder(Module):
         """The same model arranged for many calls of `extend`: its layers apart, its weights in the compute dtype."""
         model = jax.tree.map(lambda w: w.astype(self.spec.dtype), self)
         model.layers = apart(model.layers)
-        if platform() == "cpu":  # a table that is also the input's is kept twice: a step looks few rows of that one up
-            table = model.embed if self.spec.tie_embeddings else model.head
-            model.head, model.head_turned = Param(table[...].T, axes=("embed", "vocab")), True
         return model

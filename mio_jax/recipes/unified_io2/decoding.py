@@ -16,6 +16,7 @@ from mio_jax.nn.base import List, Module, Param
 from mio_jax.nn.cache import KVCache
 from mio_jax.nn.encoder_decoder import Embedded
 from mio_jax.nn.layers import Remembered, apart
+from mio_jax.nn.linear import turned_linear
 from mio_jax.recipes.unified_io2.inputs import Batch
 from mio_jax.recipes.unified_io2.model import UnifiedIO2
 from mio_jax.recipes.unified_io2.positions import code_angles, text_angles
@@ -86,7 +87,7 @@ class TargetDecoder(Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., D] -> float32 [..., vocab]."""
         scaled = hidden.astype(jnp.float32) * self.sizes.dim**-0.5
-        return jnp.einsum("...d,vd->...v", scaled, self.table[...])
+        return turned_linear(scaled, self.table[...])
 
     def for_decoding(self) -> TargetDecoder:
         """The same with its layers apart and in the compute dtype; the table stays as it is, for the logits."""
