@@ -48,6 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peer-python", default=".venv-peers/bin/python", help="has torch and safetensors")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
+    parser.add_argument("--times", type=int, default=5, help="calls of each kind in a turn")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8], help="sounds at once")
     parser.add_argument("--threads", type=int, default=2, help="cores of both sides")
     parser.add_argument("--out", type=Path, default=RESULT)
@@ -70,9 +71,9 @@ def main() -> int:
                 for worker in workers if turn % 2 else workers[::-1]:
                     for what in ("encode", "decode"):
                         for rows in args.rows:
-                            taken = worker.ask(what, rows=rows)["seconds"]
+                            taken = [worker.ask(what, rows=rows)["seconds"] for _ in range(args.times)]
                             kept = seconds.setdefault((what, rows), {}).setdefault(worker.name, [])
-                            kept += [taken] if turn else []
+                            kept += taken if turn else []
                 print(f"turn {turn} of {args.rounds}" + ("" if turn else " (warm-up, not counted)"), flush=True)
             about = {worker.name: worker.ask("about") for worker in workers}
         finally:

@@ -148,6 +148,27 @@ def test_folded_weights_sound_the_same():
     np.testing.assert_allclose(waves[0], waves[1], atol=1e-4)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("weight_norm", [False, True])
+def test_weights_laid_out_for_inference_compute_the_same(weight_norm, bidirectional):
+    seanet = dataclasses.replace(SEANET, weight_norm=weight_norm, bidirectional=bidirectional, lstm_layers=2)
+    codec = jax.jit(lambda key: Codec(dataclasses.replace(SPEC, seanet=seanet), key))(jax.random.key(3))
+    waves = jax.random.normal(jax.random.key(4), (2, 3 * HOP))
+    frames = jax.random.normal(jax.random.key(5), (2, 3, 6))
+    f0 = jnp.full((2, 3), 100.0)  # a pitch that rounding does not move
+    arranged = codec.for_inference()
+    assert not hasattr(arranged.encoder.model[0], "weight_g")
+    assert arranged.encoder.model[0].weight.shape != codec.encoder.model[0].kernel().shape  # [k, in, out]
+
+    @jax.jit
+    def both(model: Codec) -> tuple[jax.Array, jax.Array]:
+        return model.features(waves), model.synthesize(frames, frames, f0).wave
+
+    for made, expected in zip(both(arranged), both(codec), strict=True):
+        np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    both(arranged.for_inference())  # once more changes nothing
+
+
 # --- tones
 
 

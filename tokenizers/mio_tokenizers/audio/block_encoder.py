@@ -27,11 +27,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.nn.base import Params, apply, split_model
+from mio_jax.nn.base import Params, apply
 from mio_tokenizers.audio import rvq
-from mio_tokenizers.audio.codec import Codec, CodecSpec
+from mio_tokenizers.audio.codec import CodecSpec
 from mio_tokenizers.audio.layers import State
-from mio_tokenizers.audio.streaming import CodecWeights, convolutions
+from mio_tokenizers.audio.streaming import CodecWeights, convolutions, inference_graph
 
 BLOCK_FRAMES = 500  # ten seconds at 50 frames a second
 KEPT_FRAMES = 15_000  # whose features are kept between passes: five minutes, 61 MB of the published codec
@@ -55,7 +55,7 @@ class _Compiled(NamedTuple):
 def _compiled(spec: CodecSpec, n_q: int) -> _Compiled:
     if spec.tone is not None:
         raise MioError("a codec with tone branches cannot be encoded in blocks; encode the whole")
-    graphdef, abstract = split_model(functools.partial(Codec, spec))
+    graphdef, abstract = inference_graph(spec)
     layers = list(apply(graphdef, abstract).encoder.model)
     last = len(layers) - 2  # an activation and a convolution end it, behind the LSTM where there is one
     first = last - bool(spec.seanet.lstm_layers)
@@ -118,7 +118,8 @@ class BlockEncoder:
     ) -> None:
         """`n_q`: the first layers of codes that are made. Raises MioError for a codec with tone branches."""
         self._weights, self.n_q = weights, n_q
-        self._books = rvq.RVQState(weights.embed, weights.embed, jnp.ones(weights.embed.shape[:2]))
+        embed = weights.embed[:n_q]
+        self._books = rvq.RVQState(embed, embed, jnp.ones(embed.shape[:2]))
         self._fn = _compiled(weights.spec, n_q)
         self.block_frames = max(block_frames, 2 * self._fn.behind + 1)
         self.kept_frames = kept_frames

@@ -18,7 +18,7 @@ import numpy as np
 from mio_jax.errors import MioError
 from mio_jax.nn.base import Module, Param
 from mio_tokenizers.audio import tone
-from mio_tokenizers.audio.layers import Conv, uniform
+from mio_tokenizers.audio.layers import Conv, arrange, uniform
 from mio_tokenizers.audio.seanet import SEANetDecoder, SEANetEncoder, SEANetSpec
 from mio_tokenizers.audio.spectral import magnitude, mel_filters, musical_filters
 
@@ -217,6 +217,12 @@ class Codec(Module):
                 raise MioError(f"audio codec: tone.gains {spec.tone.gains} does not divide the hop of {spec.hop}")
             self.spectrum = SpectrumEncoder(spec, spec.tone, k4)
             self.tone = ToneDecoder(spec, spec.tone, k5)
+
+    def for_inference(self) -> Codec:
+        """The same with its weights folded and laid out for many calls; it cannot be exported."""
+        model = jax.tree.map(lambda w: w, self)
+        arrange(model)
+        return model
 
     def features(self, wave: jax.Array) -> jax.Array:
         """[B, N] -> [B, ceil(N / hop), D], what is quantised."""

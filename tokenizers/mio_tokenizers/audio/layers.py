@@ -3,6 +3,7 @@
 Weights keep the published layouts (convolution [out, in, k], transposed [in, out, k], LSTM gates stacked i, f, g, o)
 and names, so that a checkpoint maps by name alone. A strided convolution of kernel 2r and stride r, forward or
 transposed, is two matrix products on blocks of r samples: on a CPU several times faster than XLA's convolution.
+`arrange` lays the weights of a finished model out as these products take them, once and not in every call.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mio_jax.nn.base import Module, Param
+from mio_jax.nn.base import List, Module, Param
 
 SNAKE_EPSILON = 1e-9
 State = tuple[jax.Array, jax.Array]  # of an LSTM direction: hidden and cell, [B, C] each
@@ -62,8 +63,20 @@ def pad_reflect(x: jax.Array, left: int, right: int) -> jax.Array:
     return x[:, : x.shape[1] - extra]
 
 
+def arrange(module: Module) -> None:
+    """Lays out the weights of every layer below `module` as it multiplies by them; calls compute the same."""
+    for part in vars(module).values():
+        for one in part if isinstance(part, List) else [part]:
+            if isinstance(one, _Weighted | LSTM):
+                one.arrange()
+            elif isinstance(one, Module):
+                arrange(one)
+
+
 class _Weighted(Module):
     """A weight [first, ...], plain (`weight`) or weight-normalised over all axes but the first, and a bias."""
+
+    order: tuple[int, int, int]  # of the weight's axes in products
 
     def __init__(
         self, shape: tuple[int, int, int], outputs: int, fan_in: int, weight_norm: bool, key: jax.Array
@@ -78,6 +91,19 @@ class _Weighted(Module):
             self.weight = weight
         self.bias = uniform(bias_key, (outputs,), bound)
         self.weight_norm = weight_norm
+        self.arranged = False
+
+    def arrange(self) -> None:
+        """Keeps the weight, folded, in the order of products."""
+        taps = self.taps()
+        if self.weight_norm:
+            del self.weight_g, self.weight_v
+        self.weight = Param(taps, axes=(None,) * 3)
+        self.weight_norm, self.arranged = False, True
+
+    def taps(self) -> jax.Array:
+        """The plain weight in the order of products."""
+        return self.weight[...] if self.arranged else self.kernel().transpose(self.order)
 
     def kernel(self) -> jax.Array:
         if self.weight_norm:
@@ -94,6 +120,8 @@ class Conv(_Weighted):
     stride) frames come out as of a signal that ends there, whatever stands behind. For this T is a multiple of the
     stride, `pad` is "reflect", and the signal longer than `needs`.
     """
+
+    order = (2, 1, 0)  # [k, in, out]
 
     def __init__(
         self,
@@ -129,7 +157,7 @@ class Conv(_Weighted):
             left, right = self.reach
             count = x.shape[1] // self.stride
             x = jnp.pad(reflect_tail(x, length, right + self.stride - 1), ((0, 0), (left, 0), (0, 0)), mode="reflect")
-            return _convolve(x, self.kernel(), self.stride, self.dilation, count) + self.bias[...]
+            return _convolve(x, self.taps(), self.stride, self.dilation, count) + self.bias[...]
         span = (self.size - 1) * self.dilation + 1
         total = span - self.stride
         frames = math.ceil((x.shape[1] - span + total) / self.stride + 1)
@@ -139,29 +167,27 @@ class Conv(_Weighted):
             x = jnp.pad(x, ((0, 0), (total - right, right + extra), (0, 0)))
         else:
             x = pad_reflect(x, total - right, right + extra)
-        return _convolve(x, self.kernel(), self.stride, self.dilation, frames) + self.bias[...]
+        return _convolve(x, self.taps(), self.stride, self.dilation, frames) + self.bias[...]
 
 
-def _convolve(x: jax.Array, weight: jax.Array, stride: int, dilation: int, frames: int) -> jax.Array:
-    """[B, T, in] * [out, in, k] without padding, the first `frames` frames."""
-    outputs, inputs, size = weight.shape
+def _convolve(x: jax.Array, taps: jax.Array, stride: int, dilation: int, frames: int) -> jax.Array:
+    """[B, T, in] * [k, in, out] without padding, the first `frames` frames."""
+    size, inputs, outputs = taps.shape
     if size == 1 and stride == 1:
-        return x @ weight[:, :, 0].T
+        return x @ taps[0]
     if size == 2 * stride and dilation == 1:
         blocks = x[:, : (frames + 1) * stride].reshape(x.shape[0], frames + 1, stride * inputs)
-        early, late = weight.transpose(2, 1, 0).reshape(2, stride * inputs, outputs)
+        early, late = taps.reshape(2, stride * inputs, outputs)
         return blocks[:, :-1] @ early + blocks[:, 1:] @ late
     layout = ("NWC", "WIO", "NWC")
-    y = jax.lax.conv_general_dilated(
-        x, weight.transpose(2, 1, 0), (stride,), "VALID", rhs_dilation=(dilation,), dimension_numbers=layout
-    )
+    y = jax.lax.conv_general_dilated(x, taps, (stride,), "VALID", rhs_dilation=(dilation,), dimension_numbers=layout)
     return y[:, :frames]
 
 
 def valid_convolution(conv: Conv, x: jax.Array) -> jax.Array:
     """`conv` (stride 1) on a signal that brings its own edges: [B, left + T + right, in] -> [B, T, out]."""
     frames = x.shape[1] - sum(conv.reach)
-    return _convolve(x, conv.kernel(), conv.stride, conv.dilation, frames) + conv.bias[...]
+    return _convolve(x, conv.taps(), conv.stride, conv.dilation, frames) + conv.bias[...]
 
 
 class ConvTranspose(_Weighted):
@@ -169,6 +195,8 @@ class ConvTranspose(_Weighted):
 
     A kernel of another size must differ from r by an even number. With a `length`, as `Conv` (kernel 2r only).
     """
+
+    order = (0, 2, 1)  # [in, k, out]
 
     def __init__(
         self,
@@ -189,27 +217,33 @@ class ConvTranspose(_Weighted):
 
     def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
         r = self.stride
-        weight = self.kernel()
+        taps = self.taps()
         if length is not None:
             x = jnp.where(jnp.arange(x.shape[1])[:, None] < length, x, 0)
-        inputs, outputs, size = weight.shape
+        inputs, size, outputs = taps.shape
         if size != 2 * r:
             edge = size - 1 - (size - r) // 2
             y = jax.lax.conv_general_dilated(
                 x,
-                weight[:, :, ::-1].transpose(2, 0, 1),
+                taps[:, ::-1].swapaxes(0, 1),
                 (1,),
                 [(edge, edge)],
                 lhs_dilation=(r,),
                 dimension_numbers=("NWC", "WIO", "NWC"),
             )
             return y + self.bias[...]
-        halves = x @ weight.transpose(0, 2, 1).reshape(inputs, 2 * r * outputs)
+        halves = x @ taps.reshape(inputs, 2 * r * outputs)
         early, late = jnp.split(halves.reshape(*x.shape[:2], 2 * r, outputs), 2, axis=2)
         blocks = jnp.pad(early, ((0, 0), (0, 1), (0, 0), (0, 0))) + jnp.pad(late, ((0, 0), (1, 0), (0, 0), (0, 0)))
         full = blocks.reshape(x.shape[0], (x.shape[1] + 1) * r, outputs) + self.bias[...]
         left = r - r // 2
         return full[:, left : left + x.shape[1] * r]
+
+
+def _elu(x: jax.Array) -> jax.Array:
+    """x above 0, exp(x) - 1 below, as 2 t / (1 - t) with t = tanh(x / 2): as exact, in half of the time on a CPU."""
+    t = jnp.tanh(0.5 * jnp.minimum(x, 0))
+    return jnp.where(x > 0, x, 2 * t / (1 - t))
 
 
 class Activation(Module):
@@ -225,9 +259,20 @@ class Activation(Module):
 
     def __call__(self, x: jax.Array, length: jax.Array | None = None) -> jax.Array:
         if self.kind == "ELU":
-            return jax.nn.elu(x)
+            return _elu(x)
         alpha = self.alpha[...][0, :, 0]
         return x + jnp.sin(alpha * x) ** 2 / (alpha + SNAKE_EPSILON)
+
+
+def _cell(gates: jax.Array, c: jax.Array) -> State:
+    """Gates [..., 4 C] before their functions (input, forget, cell, output) and the cell before -> hidden and cell.
+
+    sigmoid(x) is (1 + tanh(x / 2)) / 2: one tanh of all gates takes a CPU half as long as an exponential of each.
+    """
+    halved = jnp.repeat(jnp.asarray([0.5, 0.5, 1.0, 0.5], gates.dtype), c.shape[-1])
+    i, f, g, o = jnp.split(jnp.tanh(gates * halved), 4, axis=-1)
+    c = (0.5 + 0.5 * f) * c + (0.5 + 0.5 * i) * g
+    return (0.5 + 0.5 * o) * jnp.tanh(c), c
 
 
 class LSTM(Module):
@@ -238,6 +283,7 @@ class LSTM(Module):
 
     def __init__(self, channels: int, layers: int, bidirectional: bool, key: jax.Array) -> None:
         self.channels, self.layers, self.bidirectional = channels, layers, bidirectional
+        self.arranged = False
         bound = 1 / math.sqrt(channels)
         for layer in range(layers):
             width = channels if layer == 0 or not bidirectional else 2 * channels
@@ -250,6 +296,28 @@ class LSTM(Module):
                     strict=True,
                 ):
                     setattr(self, f"{name}_l{layer}{suffix}", uniform(k, shape, bound))
+
+    def arrange(self) -> None:
+        """Keeps the weights turned, and those of the states of both directions in one."""
+        if self.arranged:
+            return
+        for layer in range(self.layers):
+            setattr(self, f"hidden_l{layer}", Param(self._hidden(layer), axes=(None,) * 3))
+            for at in (f"l{layer}{suffix}" for suffix in self._suffixes()):
+                setattr(self, f"weight_ih_{at}", Param(getattr(self, f"weight_ih_{at}")[...].T, axes=(None, None)))
+                delattr(self, f"weight_hh_{at}")
+        self.arranged = True
+
+    def _hidden(self, layer: int) -> jax.Array:
+        """What the states of a layer are multiplied by: [directions, C, 4 C]."""
+        if self.arranged:
+            return getattr(self, f"hidden_l{layer}")[...]
+        return jnp.stack([getattr(self, f"weight_hh_l{layer}{suffix}")[...].T for suffix in self._suffixes()])
+
+    def _gates(self, x: jax.Array, at: str) -> jax.Array:
+        """What the inputs [B, T, in] give to the gates [B, T, 4 C] of a layer and direction."""
+        weight, bias, other = (getattr(self, f"{name}_{at}")[...] for name in ("weight_ih", "bias_ih", "bias_hh"))
+        return x @ (weight if self.arranged else weight.T) + bias + other
 
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse") if self.bidirectional else ("",)
@@ -265,19 +333,14 @@ class LSTM(Module):
 
         With a `length`, frames behind it are passed over: a reversed run enters the first `length` with `state`.
         """
-
-        def weight(name: str) -> jax.Array:
-            return getattr(self, f"{name}_l{layer}{suffix}")[...]
-
-        hidden = weight("weight_hh")
-        gates = x @ weight("weight_ih").T + weight("bias_ih") + weight("bias_hh")
+        gates = self._gates(x, f"l{layer}{suffix}")
+        # Turned once and not in every step: the barrier keeps XLA from moving that into the loop.
+        hidden = jax.lax.optimization_barrier(self._hidden(layer)[self._suffixes().index(suffix)])
 
         def step(carry: State, inputs: tuple[jax.Array, jax.Array | None]) -> tuple[State, jax.Array]:
             h, c = carry
             gate, inside = inputs
-            i, f, g, o = jnp.split(gate + h @ hidden.T, 4, axis=-1)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            h, c = _cell(gate + h @ hidden, c)
             if inside is not None:
                 h, c = jnp.where(inside, h, carry[0]), jnp.where(inside, c, carry[1])
             return (h, c), h
@@ -296,26 +359,15 @@ class LSTM(Module):
 
     def both(self, x: jax.Array, layer: int, length: jax.Array | None) -> jax.Array:
         """One layer in both directions from zeros in one loop, half as many steps of twice the width: [B, T, 2 C]."""
-
-        def weights(name: str) -> list[jax.Array]:
-            return [getattr(self, f"{name}_l{layer}{suffix}")[...] for suffix in self._suffixes()]
-
-        gates = jnp.stack(
-            [
-                x @ w.T + b + c
-                for w, b, c in zip(weights("weight_ih"), weights("bias_ih"), weights("bias_hh"), strict=True)
-            ]
-        )  # [2, B, T, 4 C]
-        hidden = jnp.stack(weights("weight_hh")).swapaxes(1, 2)
+        gates = jnp.stack([self._gates(x, f"l{layer}{suffix}") for suffix in self._suffixes()])  # [2, B, T, 4 C]
+        hidden = self._hidden(layer)
         frames = jnp.arange(x.shape[1])
         gates = jnp.stack([gates[0], gates[1, :, ::-1]]).transpose(2, 0, 1, 3)
 
         def step(carry: State, inputs: tuple[jax.Array, jax.Array | None]) -> tuple[State, jax.Array]:
             h, c = carry
             gate, inside = inputs
-            i, f, g, o = jnp.split(gate + jnp.einsum("dbc,dcg->dbg", h, hidden), 4, axis=-1)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            h, c = _cell(gate + jnp.einsum("dbc,dcg->dbg", h, hidden), c)
             if inside is not None:  # the reversed direction begins at the sound's end
                 h, c = h * inside[:, None, None], c * inside[:, None, None]
             return (h, c), h

@@ -6,7 +6,6 @@ published code does: at its own level and its own length (`BlockEncoder`), so th
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +21,9 @@ from mio_tokenizers.audio.block_encoder import BLOCK_FRAMES, BlockEncoder
 from mio_tokenizers.audio.checkpoint import BUFFERS, export_codec, import_codec
 from mio_tokenizers.audio.codec import Codec, CodecSpec
 from mio_tokenizers.audio.io import SoundReader, mono
-from mio_tokenizers.audio.layers import fold
 from mio_tokenizers.audio.metrics import resample
 from mio_tokenizers.audio.rvq import RVQState
-from mio_tokenizers.audio.streaming import CodecWeights, StreamingDecoder
+from mio_tokenizers.audio.streaming import CodecWeights, StreamingDecoder, inference_graph
 from mio_tokenizers.base import Audio, fingerprint_of
 from mio_tokenizers.weights_file import flat_arrays, nested_arrays, read_weights, write_weights
 
@@ -71,8 +69,7 @@ class SpeechTokenizer:
         embed = self._arrays[BOOKS + "embed"]
         if embed.shape != (codec.n_q, codec.codebook_size, codec.seanet.dimension):
             raise MioError(f"the weights of this {KIND} tokenizer: the codebooks have shape {embed.shape}")
-        plain = dataclasses.replace(codec, seanet=dataclasses.replace(codec.seanet, weight_norm=False))
-        self.weights = CodecWeights(plain, fold(self.params()), jnp.asarray(embed, jnp.float32))
+        self.weights = CodecWeights.of(codec, self.params(), embed)
         self._encoder = BlockEncoder(self.weights, spec.layers)
 
     @classmethod
@@ -158,7 +155,7 @@ class SpeechTokenizer:
             raise MioError("this speech tokenizer has no semantic feature: its semantic_dimension is 0")
         if first.size and (first.min() < 0 or first.max() >= self.vocab_size):
             raise MioError(f"codes {first.min()}..{first.max()} are outside the codebook")
-        model = apply(split_model(functools.partial(Codec, spec))[0], self.weights.params)
+        model = apply(inference_graph(spec)[0], self.weights.params)
         return np.asarray(model.semantic(self.weights.embed[0][first][None])[0])
 
     def decode_batch(self, tokens: Sequence[np.ndarray]) -> list[Audio]:

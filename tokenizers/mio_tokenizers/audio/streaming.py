@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mio_jax.errors import MioError
-from mio_jax.nn.base import Module, Params, apply, split_model
+from mio_jax.nn.base import Module, Params, apply, params_of, split_model
 from mio_tokenizers.audio.codec import Codec, CodecSpec
 from mio_tokenizers.audio.layers import Conv, ConvTranspose, State, valid_convolution
 from mio_tokenizers.audio.seanet import ResidualBlock
@@ -30,8 +30,21 @@ class CodecWeights(NamedTuple):
     """A codec to decode with."""
 
     spec: CodecSpec
-    params: Params
+    params: Params  # of `inference_graph(spec)`
     embed: jax.Array  # [n_q, codebook_size, dimension]
+
+    @classmethod
+    def of(cls, spec: CodecSpec, params: Params, embed: jax.Array | np.ndarray) -> CodecWeights:
+        """`params`: of `Codec(spec)`, as they are trained or stored."""
+        graphdef, _ = split_model(functools.partial(Codec, spec))
+        made = jax.jit(lambda params: apply(graphdef, params).for_inference())(params)
+        return cls(spec, params_of(made), jnp.asarray(embed, jnp.float32))
+
+
+@functools.lru_cache(maxsize=8)
+def inference_graph(spec: CodecSpec) -> tuple[Any, Any]:
+    """Graph definition and abstract parameters of the codec laid out for inference, see `Codec.for_inference`."""
+    return split_model(lambda key: Codec(spec, key).for_inference())
 
 
 class Streamable(Protocol):
@@ -68,7 +81,7 @@ def convolutions(layer: Module) -> Iterator[Conv]:
 
 @functools.lru_cache(maxsize=8)
 def _compiled(spec: CodecSpec, chunk: int) -> _Compiled:
-    graphdef, abstract = split_model(functools.partial(Codec, spec))
+    graphdef, abstract = inference_graph(spec)
     layers = list(apply(graphdef, abstract).decoder.model)
     first = 2 if spec.seanet.lstm_layers else 1
     context, rate, needs = 0, spec.hop, 1

@@ -93,10 +93,10 @@ class AudioTokenizer:
     def fingerprint(self) -> str:
         return self._fingerprint
 
-    @property
+    @functools.cached_property
     def weights(self) -> CodecWeights:
         """What `StreamingDecoder` decodes with."""
-        return CodecWeights(self.spec, self._params, self._books.embed)
+        return CodecWeights.of(self.spec, self._params, self._books.embed)
 
     def held(self, frames: int) -> int:
         """How often `decode` repeats the last of so many frames: up to the next bucket."""
