@@ -53,7 +53,7 @@ def _refusal(mixture: str, there: Entries, absent: Entries, data: DataConfig) ->
     line = f"no token records of {first.record_set!r} in {records_dir_of(first.name)}, which mixture {mixture!r} needs"
     if sets > 1:
         line += f", nor of {sets - 1} more of its sets"
-        line += f" ({unreadable} of which have no reader here)" if unreadable and readable else ""
+        line += f" (without a reader here: {unreadable})" if unreadable and readable else ""
     if first.unreadable:
         line += f": {first.unreadable}"
     else:

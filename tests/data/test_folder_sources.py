@@ -337,3 +337,14 @@ def test_videos(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(MioError, match=r"video0\.mp4 is damaged"):
         list(made("msrvtt", tmp_path).examples("train"))
+
+
+def test_pictures_between_examples(tmp_path: Path) -> None:
+    shots, plain = all_of("mmicl", tmp_path)
+    assert shots["turns"][0][0].count("<image>") == len(shots["pictures"]) == 2
+    assert plain["turns"] == [["Describe it.", "A mat."]]
+    assert not np.array_equal(shots["pictures"][0], plain["pictures"][0])
+    for asked, places in (("<image1>图", ["data/vqa/0.png"]), ("<image0>图 <image0>图", ["data/vqa/0.png"] * 2)):
+        row = {"input_text": asked, "input_image": places, "output_text": "A mat."}
+        (tmp_path / "mmicl/prompts/vqa-promot-0-train_nature.json").write_text(json.dumps(row), encoding="utf-8")
+        assert "a text shows the pictures" in damaged(tmp_path / "mmicl", "mmicl")

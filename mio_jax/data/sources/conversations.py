@@ -5,15 +5,19 @@ Geo170K         FOLDER/qa_tuning.json, alignment.json, images/geo3k/train/0/img_
 Vision-Flan     FOLDER/annotation_191-task_1k.json, images_191task_1k/...
 LLaVAR          FOLDER/llavar_instruct_16k.json, images/... (the unpacked finetune.zip)
 Mantis-Instruct FOLDER/nlvr2/train-00000-of-00001.parquet, nlvr2/train_images/... (unpacked), and its other parts
+MMICL           FOLDER/.../vqa-promot-0-train_nature.json and its other parts (any file of JSON lines with "train" in
+                its name), and the pictures at the paths that they name, counted from FOLDER
 """
 
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mio_jax.data.media.video_files import read_frames
 from mio_jax.data.sources.files import read_json
 from mio_jax.data.sources.folder import FolderSource
 from mio_jax.data.sources.pictures import picture_of
@@ -131,3 +135,37 @@ class Mantis(Shards):
             for one in row["images"] or ()
         ]
         return {"pictures": pictures, "turns": turns}
+
+
+class Mmicl(Shards):
+    """id, pictures, turns [[asked, answered]]: what is asked may show other pictures with their answers before its own.
+
+    In the published texts "<image0>图" stands where the first picture is, and "<image0>" alone speaks of it. A video
+    gives as many of its frames as there are pictures in the text.
+    """
+
+    name = "mmicl"
+    licence = "those of its parts"
+    attribution = "MIC by Zhao et al. (MMICL)"
+    media = ("pictures",)
+    columns = ("input_text", "input_image", "output_text")
+    files: ClassVar = {"train": "**/*train*.json*"}
+    shown: ClassVar = re.compile("<image([0-9]+)>图+")
+    named: ClassVar = re.compile("<image([0-9]+)>")
+
+    def fields(self, row: dict[str, Any]) -> dict[str, Any]:
+        asked, places = str(row["input_text"]), row["input_image"]
+        order = [int(number) for number in self.shown.findall(asked)]
+        if isinstance(places, str) and places.endswith(".mp4"):
+            pictures = list(read_frames(self._file(places), max(len(order), 1)))
+        else:
+            pictures = [read_image(self._file(one)) for one in ([places] if isinstance(places, str) else places)]
+        if sorted(set(order)) != sorted(order) or max(order, default=0) >= len(pictures):
+            raise ValueError(f"{self.name}: a text shows the pictures {order}, but there are {len(pictures)}")
+        rest = [n for n in range(len(pictures)) if n not in order]  # they lie behind the question
+        asked = self.named.sub(r"image \1", self.shown.sub("<image>", asked))
+        turns = [[asked.strip(), str(row["output_text"]).strip()]]
+        return {"pictures": [pictures[n] for n in order + rest], "turns": turns}
+
+    def _file(self, place: str) -> Path:
+        return self.folder / place.removeprefix(".").lstrip("/")

@@ -159,6 +159,7 @@ READERS: dict[str, str] = {
     "vision_flan": "conversations:VisionFlan",
     "llavar": "conversations:Llavar",
     "mantis_instruct": "conversations:Mantis",
+    "mmicl": "conversations:Mmicl",
     "ocrvqa": "questions:OcrVqa",
     "scienceqa_reasons": "choices:ScienceQaReasons",
 }

@@ -102,6 +102,18 @@ def mantis_instruct(folder: Path) -> None:
     write_parquet(folder / "nlvr2/train-00000-of-00001.parquet", table)
 
 
+def mmicl(folder: Path) -> None:
+    """An example before the question, and a picture that nothing marks."""
+    for number in range(3):
+        picture(folder / f"data/vqa/{number}.png", number)
+    shots = "image 0 is <image0>图.\nWhat is in <image0>? A dog.\n\nimage 1 is <image1>图.\nWhat is in image 1?"
+    rows = [
+        {"input_text": shots, "input_image": ["./data/vqa/2.png", "data/vqa/1.png"], "output_text": " A cat. "},
+        {"input_text": "Describe it.", "input_image": ".data/vqa/0.png", "output_text": "A mat."},
+    ]
+    write_lines(folder / "prompts/vqa-promot-0-train_nature.json", [{**row, "output_image": ""} for row in rows])
+
+
 def msvd(folder: Path) -> None:
     names = [f"clip{n}_0_5" for n in range(1301)]
     lines = ["# MSVD", *(f"{name} a man  runs" for name in names), f"{names[0]} somebody runs"]
@@ -132,6 +144,6 @@ MAKERS = {
     maker.__name__: maker
     for maker in (
         *(mmc4_core_ff, obelics, vist, journeydb, flickr30k, openhermes, geo170k, vision_flan, llavar),
-        *(mantis_instruct, msvd, videochat2_it, howto100m),
+        *(mantis_instruct, mmicl, msvd, videochat2_it, howto100m),
     )
 }

@@ -138,6 +138,10 @@ def test_templates(tmp_path: Path) -> None:
     assert "[image] Then 0. [image] Then 1. " in story
     mantis = text_of("mantis_instruct", "chat_conversation", tmp_path)
     assert "[image][image]\nAre both red?" in mantis
+    shots = text_of("mmicl", "chat_conversation", tmp_path)
+    assert "image 0 is[image]\n.\nWhat is in image 0? A dog.\n\nimage 1 is[image]\n.\nWhat is in image 1?" in shots
+    assert "A cat.<|im_end|>" in shots
+    assert "Describe it.\n[image]" in text_of("mmicl", "chat_conversation", tmp_path, number=1)
     flan = text_of("vision_flan", "chat_conversation", tmp_path)
     assert "What is it?[image]" in flan
     hermes = text_of("openhermes", "chat_conversation", tmp_path, number=1)
@@ -205,30 +209,32 @@ def test_unreadable_sets_are_named_with_their_reason(tmp_path: Path) -> None:
     entries = registry.lookup("mio_instruct")
     assert sum(share for _, share in entries) == pytest.approx(1.0)
     why = {task.title: task.unreadable for task, _ in entries if task.unreadable}
-    assert set(why) == {"MMICL", "SpeechInstruct"}
+    assert set(why) == {"SpeechInstruct"}
     assert "HuBERT units" in why["SpeechInstruct"]
     assert not any(task.unreadable for task, _ in registry.lookup("mio_stage2_interleaved_and_video"))
-    [mmicl] = [task for task, _ in entries if task.title == "MMICL"]
-    with pytest.raises(MioError, match="differs between its releases"):
-        mmicl.formatter({}, np.random.default_rng(0), "base")
-    lacking = r"no token records of 'coco'.*nor of 26 more of its sets \(2 of which have no reader here\)"
+    unreadable = next(task for task, _ in entries if task.title == "SpeechInstruct")
+    with pytest.raises(MioError, match="not published"):
+        unreadable.formatter({}, np.random.default_rng(0), "base")
+    lacking = r"no token records of 'coco'.*nor of 26 more of its sets \(without a reader here: 1\)"
     with pytest.raises(MioError, match=lacking) as caught:
         usable("mio_instruct", entries, DataConfig(records_dir=str(tmp_path)))
     assert "\n" not in str(caught.value)
 
 
 def test_a_set_of_ones_own(tmp_path: Path) -> None:
-    own = AddedSet("mmicl", "readers.py:Mmicl", "mio_instruct", ("chat_conversation", "chat_caption"), rate=3.0)
+    own = AddedSet(
+        "speech_instruct", "readers.py:Spoken", "mio_instruct", ("chat_conversation", "chat_caption"), rate=3.0
+    )
     register(str(tmp_path), (own,))
     rates = {task.name: share for task, share in registry.lookup("mio_instruct")}
-    assert "mio_mmicl" not in rates  # its reader takes the unreadable row's place
-    assert rates["mio_mmicl_chat_caption"] == pytest.approx(1.5 / 103)
+    assert "mio_speech_instruct" not in rates  # its reader takes the unreadable row's place
+    assert rates["mio_speech_instruct_chat_caption"] == pytest.approx(1.5 / 103)
     with pytest.raises(MioError, match="no kind of task 'captioning'; there are: caption, chat_caption"):
         register(str(tmp_path), (AddedSet("x", "a:B", "mio_instruct", ("captioning",)),))
     with pytest.raises(MioError, match="has a set 'coco' of its own"):
         register(str(tmp_path), (AddedSet("coco", "a:B", "mio_instruct", ("chat_caption",)),))
     register(str(tmp_path))
-    assert catalogue.task_name("mmicl", "") in {task.name for task, _ in registry.lookup("mio_instruct")}
+    assert catalogue.task_name("speech_instruct", "") in {task.name for task, _ in registry.lookup("mio_instruct")}
 
 
 def test_codes_that_are_missing_are_one_line() -> None:

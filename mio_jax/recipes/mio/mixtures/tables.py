@@ -66,7 +66,6 @@ PRETRAINING: dict[str, tuple[Row, ...]] = {
     "mio_stage3_speech": (LIBRIHEAVY._replace(kinds=LISTEN_AND_SPEAK_3),),
 }
 
-MMICL = "how its parts and their pictures are laid out differs between its releases, and MIO does not say which it used"
 SPEECH_INSTRUCT = (
     "it is published as HuBERT units and not as sound, so the codes of MIO's speech tokenizer cannot be made of it; "
     "the sound that MIO used is not published"
@@ -80,7 +79,7 @@ def _sft(name: str, title: str, kind: str, examples: float, task: str) -> Row:
 # 16 tasks, 34 sets counted for each task.
 INSTRUCTION: tuple[Row, ...] = (
     _sft("openhermes", "OpenHermes-2.5", "chat_conversation", 1.0e6, "language"),
-    Row("mmicl", "MMICL", (), 5.8e6, "in-context learning", MMICL),
+    _sft("mmicl", "MMICL", "chat_conversation", 5.8e6, "in-context learning"),
     _sft("scienceqa_reasons", "ScienceQA", "chat_reasons", 6.2e3, "chain of thought"),
     _sft("geo170k", "Geo170K", "chat_conversation", 177e3, "charts"),
     _sft("instruct_pix2pix", "InstructPix2Pix", "chat_edit", 313e3, "instructional image generation"),
